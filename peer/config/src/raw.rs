@@ -1,0 +1,126 @@
+//! The file as it stands: serde types, nothing checked yet. Durations are strings (`15m`), sizes Kubernetes
+//! quantities (`64Mi`); all keys are camelCase. What is left out takes its default when the file is validated.
+
+use serde::{Deserialize, Serialize};
+
+/// `/etc/sorcha/peer.yaml`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RawConfig {
+    /// Version of this file's format; now 1.
+    pub config_version: Option<i64>,
+    /// Network id: 1-63 characters, a DNS label.
+    pub network_id: Option<String>,
+    /// Trust domain of the peer's own CA.
+    pub trust_domain: Option<String>,
+    /// The peer's name, last part of its SPIFFE URI; the environment's `SORCHA_NAME`, else the host name.
+    pub name: Option<String>,
+    /// A word for where the peer is, shown to others.
+    pub site: Option<String>,
+    /// Where the peer listens.
+    #[serde(default)]
+    pub listen: RawListen,
+    /// `host:port` addresses told to others; none: the listening address where that is a specific one.
+    pub advertise: Option<Vec<String>>,
+    /// Peers to begin with.
+    #[serde(default)]
+    pub bootstrap: RawBootstrap,
+    /// Finding and keeping peers.
+    #[serde(default)]
+    pub discovery: RawDiscovery,
+    /// Certificates.
+    #[serde(default)]
+    pub tls: RawTls,
+    /// The store.
+    #[serde(default)]
+    pub state: RawState,
+    /// Bounds.
+    #[serde(default)]
+    pub limits: RawLimits,
+    /// Logs.
+    #[serde(default)]
+    pub log: RawLog,
+    /// Stopping.
+    #[serde(default)]
+    pub shutdown: RawShutdown,
+}
+
+/// Listening sockets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RawListen {
+    /// TLS port for peers; default `0.0.0.0:7450`.
+    pub peer: Option<String>,
+    /// Local API: `127.0.0.1:7451` by default, or `unix:/path`.
+    pub api: Option<String>,
+    /// Metrics and health; default `127.0.0.1:7452`.
+    pub admin: Option<String>,
+}
+
+/// Peers to begin with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RawBootstrap {
+    /// `host:port`, resolved again at every attempt. The own address among them is recognised and skipped.
+    pub addresses: Option<Vec<String>>,
+}
+
+/// Finding and keeping peers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RawDiscovery {
+    /// How often records are exchanged with a random peer; default `15m`, 1s to 24h.
+    pub refresh_interval: Option<String>,
+    /// A linked peer that says nothing for this long is pinged; default `5s`, 100ms to 10m.
+    pub heartbeat_interval: Option<String>,
+    /// A member that nobody could reach for this long is forgotten; default `60s`, 1s to 24h.
+    pub forget_after: Option<String>,
+}
+
+/// Certificates.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RawTls {
+    /// Holds `tls.crt`, `tls.key` and `ca.crt`; default `/run/sorcha/tls`.
+    pub directory: Option<String>,
+}
+
+/// The store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RawState {
+    /// Default `/var/lib/sorcha`.
+    pub directory: Option<String>,
+    /// Memory for the store's page cache; default `32Mi`, 1Mi to 64Gi.
+    pub cache_bytes_max: Option<String>,
+}
+
+/// Bounds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RawLimits {
+    /// Longest body that is accepted; default `64Mi`, 1Ki to 256Mi.
+    pub body_bytes_max: Option<String>,
+    /// Links at most; default 1024, 1 to 65536.
+    pub links_max: Option<i64>,
+    /// Submissions under way at most; default 4096, 1 to 1000000.
+    pub submissions_max: Option<i64>,
+}
+
+/// Logs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RawLog {
+    /// `error`, `warn`, `info` (default), `debug`, `trace`, or a filter such as `info,sorcha_peer::store=debug`.
+    pub level: Option<String>,
+    /// `text` (default) or `json`.
+    pub format: Option<String>,
+}
+
+/// Stopping.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RawShutdown {
+    /// From the signal to the end at most; default `10s`, 1s to 10m.
+    pub deadline: Option<String>,
+}

@@ -1,0 +1,293 @@
+//! What peers say to one another, decoded: one variant per frame of `sorcha.peer.v1` (proto/link.proto).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::envelope::{Envelope, SignedRecord};
+use crate::types::{Hash, PeerId, TxId, WallTime};
+
+/// A numbered message of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// From 1 in each direction; 0: not acknowledged.
+    pub sequence: u64,
+    /// Highest number received from the other side.
+    pub ack: u64,
+    /// Which of the 64 before `ack` were received (bit 0: `ack - 1`).
+    pub ack_bits: u64,
+    /// What it says.
+    pub message: Message,
+}
+
+/// The body of a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// First of each side.
+    Hello(Hello),
+    /// Carries only its frame's acknowledgement.
+    Ack,
+    /// Are you there?
+    Ping {
+        /// Comes back in the pong.
+        nonce: u64,
+    },
+    /// Yes.
+    Pong {
+        /// Of the ping.
+        nonce: u64,
+    },
+    /// The link ends.
+    Goodbye {
+        /// Why.
+        reason: GoodbyeReason,
+        /// For people.
+        detail: String,
+    },
+    /// A transaction.
+    Push(Push),
+    /// The sender holds these.
+    Announce {
+        /// Salt of the short ids.
+        salt: u64,
+        /// See [`short_id`].
+        short_ids: Vec<[u8; 8]>,
+    },
+    /// Push me these.
+    Fetch {
+        /// By full id.
+        ids: Vec<TxId>,
+        /// Salt of the announcement that `short_ids` are of.
+        salt: u64,
+        /// By short id.
+        short_ids: Vec<[u8; 8]>,
+    },
+    /// Send me these chunks.
+    ChunkRequest {
+        /// Of this transaction's body.
+        id: TxId,
+        /// First index.
+        first: u32,
+        /// How many.
+        count: u32,
+    },
+    /// One chunk with its proof.
+    Chunk {
+        /// Of this transaction's body.
+        id: TxId,
+        /// Its index.
+        index: u32,
+        /// Its bytes.
+        data: Bytes,
+        /// Inclusion proof, leaf side first.
+        proof: Vec<Hash>,
+    },
+    /// The sender does not hold these.
+    Unavailable {
+        /// What was asked for.
+        ids: Vec<TxId>,
+    },
+    /// Give me records that I may not know.
+    RecordsRequest {
+        /// At most this many; 0: as you see fit.
+        limit: u32,
+        /// Digest of what the sender knows, see the proto.
+        digest: Bytes,
+    },
+    /// Records of peers.
+    Records {
+        /// Each signed by its peer.
+        records: Vec<Arc<SignedRecord>>,
+        /// To be passed on.
+        news: bool,
+    },
+    /// A step of set reconciliation.
+    Sync(Sync),
+    /// A frame of a later version: acknowledged, counted, ignored.
+    Unknown,
+}
+
+/// First frame of each side of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// Highest version spoken.
+    pub version: u32,
+    /// Lowest version accepted.
+    pub version_min: u32,
+    /// Network id.
+    pub network: String,
+    /// Of the sender.
+    pub incarnation: u64,
+    /// 16 random bytes of the dialler's; the other side repeats them.
+    pub session: [u8; 16],
+    /// Highest number received in a session that shall be resumed.
+    pub received: u64,
+    /// The sender's row count.
+    pub rows: u32,
+    /// The sender's own record, once it is signed.
+    pub record: Option<Arc<SignedRecord>>,
+}
+
+/// Why a link ends, as the other side is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum GoodbyeReason {
+    /// A reason of a later version, or none.
+    Unspecified,
+    /// The process stops.
+    Shutdown,
+    /// There are two links between the same two.
+    Duplicate,
+    /// Versions or networks differ.
+    Incompatible,
+    /// Too many links.
+    Full,
+    /// The receiver is banned.
+    Banned,
+    /// A link to oneself.
+    OneSelf,
+    /// Not wanted by the grid any more.
+    Unused,
+}
+
+/// An envelope on its way through the grid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Push {
+    /// Header and proof.
+    pub envelope: Arc<Envelope>,
+    /// The body where it travels along.
+    pub body: Option<Bytes>,
+    /// Row count of the sender.
+    pub rows: u32,
+    /// The receiver passes it on to its row.
+    pub head: bool,
+    /// 1 from the origin.
+    pub hops: u32,
+}
+
+/// A step of range-based set reconciliation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sync {
+    /// Chosen by the initiator.
+    pub round: u64,
+    /// Adjacent or not, in order.
+    pub ranges: Vec<SyncRange>,
+    /// The sender holds nothing older.
+    pub floor: WallTime,
+    /// Push me these.
+    pub want: Vec<TxId>,
+    /// The first message of a round.
+    pub opening: bool,
+}
+
+/// One range and what the sender says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncRange {
+    /// Inclusive.
+    pub lower: SyncBound,
+    /// Exclusive.
+    pub upper: SyncBound,
+    /// What it holds there.
+    pub content: SyncContent,
+}
+
+/// A point in the order of (publication time, id).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SyncBound {
+    /// Milliseconds since the Unix epoch.
+    pub published: WallTime,
+    /// An id, its tail zero where a prefix suffices.
+    pub id: [u8; 32],
+}
+
+impl SyncBound {
+    /// Before every transaction.
+    pub const MIN: Self = Self { published: WallTime::from_unix_ms(0), id: [0; 32] };
+    /// After every transaction.
+    pub const MAX: Self = Self { published: WallTime::from_unix_ms(u64::MAX), id: [0xff; 32] };
+}
+
+/// What a peer holds in a range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SyncContent {
+    /// Too much to list.
+    Fingerprint(Fingerprint),
+    /// All of it.
+    Ids(Vec<TxId>),
+}
+
+/// Count and sum of the ids in a range: equal for equal sets, whatever the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Fingerprint {
+    /// How many ids.
+    pub count: u64,
+    /// Their sum as little-endian integers modulo 2^256.
+    pub sum: [u8; 32],
+}
+
+impl Fingerprint {
+    /// Adds one id.
+    pub fn add(&mut self, id: &TxId) {
+        self.count = self.count.wrapping_add(1);
+        add_256(&mut self.sum, id.as_bytes());
+    }
+
+    /// Adds all of another, disjoint set.
+    pub fn merge(&mut self, other: &Self) {
+        self.count = self.count.wrapping_add(other.count);
+        add_256(&mut self.sum, &other.sum);
+    }
+
+    /// Takes one id away.
+    pub fn remove(&mut self, id: &TxId) {
+        self.count = self.count.wrapping_sub(1);
+        let mut negative = id.as_bytes().map(|byte| !byte);
+        let mut one = [0; 32];
+        one[0] = 1;
+        add_256(&mut negative, &one);
+        add_256(&mut self.sum, &negative);
+    }
+}
+
+fn add_256(sum: &mut [u8; 32], term: &[u8; 32]) {
+    let mut carry = 0_u16;
+    for (digit, add) in sum.iter_mut().zip(term) {
+        let total = u16::from(*digit) + u16::from(*add) + carry;
+        *digit = total as u8;
+        carry = total >> 8;
+    }
+}
+
+/// The short form of an id in an announcement with this salt.
+pub fn short_id(salt: u64, id: &TxId) -> [u8; 8] {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::new().chain_update(salt.to_le_bytes()).chain_update(id.as_bytes()).finalize();
+    let mut short = [0; 8];
+    short.copy_from_slice(&digest[..8]);
+    short
+}
+
+/// Who a link leads to, from its certificate alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkPeer {
+    /// SHA-256 of the URI.
+    pub id: PeerId,
+    /// SPIFFE URI of the certificate.
+    pub uri: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_forgets_what_is_removed() {
+        let ids = [[0xff; 32], [1; 32], [0x80; 32]].map(TxId::from_bytes);
+        let mut all = Fingerprint::default();
+        ids.iter().for_each(|id| all.add(id));
+        all.remove(&ids[0]);
+        let mut rest = Fingerprint::default();
+        rest.add(&ids[2]);
+        rest.add(&ids[1]);
+        assert_eq!(all, rest);
+    }
+}

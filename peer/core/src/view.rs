@@ -1,0 +1,98 @@
+//! What the core shows of itself on request: copies, so that nobody outside holds a piece of its state.
+
+use std::time::Duration;
+
+use crate::event::Rung;
+use crate::types::{Address, LinkId, PeerId, Time, WallTime};
+
+/// How well the peer is linked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// Linked as the grid wants, or alone by configuration.
+    Online,
+    /// Fewer links than the grid wants.
+    Degraded,
+    /// No link; transactions are accepted and kept.
+    Offline,
+    /// Stopping: nothing is accepted.
+    Draining,
+}
+
+impl State {
+    /// The word used in status, metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Degraded => "degraded",
+            Self::Offline => "offline",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// The peer at a glance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusView {
+    /// How well it is linked.
+    pub state: State,
+    /// Peers known, itself not counted.
+    pub peers_known: usize,
+    /// Peers with a link that said hello.
+    pub peers_linked: usize,
+    /// Row count of the grid; 1 where everyone is sent everything.
+    pub rows: u32,
+    /// The own row.
+    pub row: u32,
+    /// Where it tells others to dial it.
+    pub addresses: Vec<Address>,
+    /// Submissions under way.
+    pub submissions_pending: usize,
+    /// Bodies being fetched.
+    pub fetches_pending: usize,
+    /// Why the store refuses; `None` while it accepts.
+    pub store_fault: Option<String>,
+}
+
+/// One other peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerView {
+    /// SHA-256 of its URI.
+    pub id: PeerId,
+    /// SPIFFE URI.
+    pub uri: String,
+    /// Its row at the own row count.
+    pub row: u32,
+    /// Counts its starts.
+    pub incarnation: u64,
+    /// Where it says it can be dialled.
+    pub addresses: Vec<Address>,
+    /// Its operator's word for where it is.
+    pub site: String,
+    /// Program and version.
+    pub software: String,
+    /// The link to it, where there is one.
+    pub link: Option<LinkView>,
+    /// Last sign of life, where there was one in this run.
+    pub last_seen: Option<WallTime>,
+    /// What the last dial failed with, since the last link.
+    pub last_error: Option<String>,
+}
+
+/// One link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkView {
+    /// Its id.
+    pub link: LinkId,
+    /// This side dialled.
+    pub dialled: bool,
+    /// Address dialled, or source address.
+    pub address: Address,
+    /// Which rung carries it.
+    pub rung: Rung,
+    /// Smoothed round-trip time (RFC 6298), once measured.
+    pub rtt: Option<Duration>,
+    /// Since when.
+    pub since: WallTime,
+    /// Since when, for measuring.
+    pub since_time: Time,
+}

@@ -1,0 +1,8 @@
+//! The Sorcha peer: everything around the pure core that touches the world.
+//!
+//! The driver (`driver`) is one loop: await an input, hand it to the core, drain the outputs, start the
+//! effects. Transports, store, verification and the local APIs run beside it and speak to it in values.
+
+pub mod node;
+pub mod store;
+pub mod transport;

@@ -1,0 +1,139 @@
+//! The peer as its own APIs see it: a handle to the driver and the store.
+//!
+//! Requests go through a bounded channel to the driver; figures come back as copies.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sorcha_peer_core::event::{Accepted, Event, SubmitRefused};
+use sorcha_peer_core::types::{PeerId, WallTime};
+use sorcha_peer_core::view::{PeerView, StatusView};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::store::Store;
+
+/// What the APIs ask of the driver.
+#[derive(Debug)]
+pub enum Command {
+    /// Accept a transaction; answered when it is durable.
+    Submit {
+        /// Register label.
+        register: String,
+        /// Whole body.
+        body: Arc<sorcha_peer_core::tree::Body>,
+        /// Empty: none.
+        idempotency_key: String,
+        /// Takes the answer.
+        reply: oneshot::Sender<Result<Accepted, SubmitRefused>>,
+    },
+    /// The peer at a glance.
+    Status(oneshot::Sender<StatusView>),
+    /// All other peers.
+    Peers(oneshot::Sender<Vec<PeerView>>),
+}
+
+/// What does not change while the process lives.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// SPIFFE URI.
+    pub uri: String,
+    /// SHA-256 of it.
+    pub id: PeerId,
+    /// Its last part.
+    pub name: String,
+    /// Network id.
+    pub network: String,
+    /// Site, for people.
+    pub site: String,
+    /// Counts the starts.
+    pub incarnation: u64,
+}
+
+/// An event with its time.
+#[derive(Debug, Clone)]
+pub struct NodeEvent {
+    /// When.
+    pub at: WallTime,
+    /// What.
+    pub event: Event,
+}
+
+/// The driver has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the peer is shutting down")]
+pub struct Stopped;
+
+/// A cheap copy for every request handler.
+#[derive(Debug, Clone)]
+pub struct NodeHandle {
+    commands: mpsc::Sender<Command>,
+    events: broadcast::Sender<Arc<NodeEvent>>,
+    identity: Arc<Identity>,
+    store: Store,
+    body_bytes_max: u64,
+}
+
+impl NodeHandle {
+    /// Made once, by the driver.
+    pub fn new(
+        commands: mpsc::Sender<Command>,
+        events: broadcast::Sender<Arc<NodeEvent>>,
+        identity: Identity,
+        store: Store,
+        body_bytes_max: u64,
+    ) -> Self {
+        Self { commands, events, identity: Arc::new(identity), store, body_bytes_max }
+    }
+
+    /// Who this peer is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// For reads: transactions, subscriptions, cursors.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Longest body that is accepted, in bytes.
+    pub fn body_bytes_max(&self) -> u64 {
+        self.body_bytes_max
+    }
+
+    /// Submits and waits until the transaction is durable here. Hashes the body on the calling task.
+    pub async fn submit(
+        &self,
+        register: String,
+        body: Bytes,
+        idempotency_key: String,
+    ) -> Result<Accepted, SubmitRefused> {
+        let bytes = body.len() as u64;
+        if bytes > self.body_bytes_max {
+            return Err(SubmitRefused::BodyTooLarge { bytes, max: self.body_bytes_max });
+        }
+        let body = Arc::new(sorcha_peer_core::tree::Body::new(body));
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Submit { register, body, idempotency_key, reply };
+        self.commands.send(command).await.map_err(|_| SubmitRefused::Draining)?;
+        answer.await.unwrap_or(Err(SubmitRefused::Draining))
+    }
+
+    /// The peer at a glance.
+    pub async fn status(&self) -> Result<StatusView, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Status(reply)).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// All other peers, by id.
+    pub async fn peers(&self) -> Result<Vec<PeerView>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Peers(reply)).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// What happens from now on; a slow reader misses the oldest (bound: 1,024).
+    pub fn events(&self) -> broadcast::Receiver<Arc<NodeEvent>> {
+        self.events.subscribe()
+    }
+}

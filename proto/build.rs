@@ -1,0 +1,15 @@
+//! Compiles the .proto files in Rust (protox), so that no protoc is needed.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let files = ["sorcha/peer/v1/envelope.proto", "sorcha/peer/v1/link.proto", "sorcha/peer/v1/node.proto"];
+    println!("cargo:rerun-if-changed=proto");
+    let descriptors = protox::compile(files, ["proto"])?;
+    let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .client_mod_attribute("sorcha.peer.v1", "#[cfg(feature = \"grpc\")]")
+        .server_mod_attribute("sorcha.peer.v1", "#[cfg(feature = \"grpc\")]")
+        .compile_fds(descriptors)?;
+    Ok(())
+}
