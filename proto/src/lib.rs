@@ -4,7 +4,14 @@
 //! simulator can count real bytes without an asynchronous runtime in its tree.
 
 /// `sorcha.peer.v1`: envelopes, frames between peers, the local `Node` service.
-#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated code"
+)]
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/sorcha.peer.v1.rs"));
 }
