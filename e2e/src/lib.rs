@@ -1,1 +1,20 @@
-//! .
+//! What the end-to-end tests share: the real binaries, networks in temporary directories, deadlines.
+//!
+//! Tests use the programs as a person would: by their command lines and files. Nothing here links the
+//! code under test.
+
+pub mod network;
+pub mod peer;
+pub mod programs;
+pub mod wait;
+
+/// Says loudly that a test did not run, and why; `cargo xtask test` counts these lines.
+#[macro_export]
+macro_rules! skip {
+    ($test:expr, $reason:expr) => {{
+        use std::io::Write as _;
+        // The process's own stderr, so that the harness does not capture it.
+        drop(writeln!(std::io::stderr(), "SKIPPED: {}: {}", $test, $reason));
+        return Ok(());
+    }};
+}
