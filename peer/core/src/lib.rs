@@ -14,11 +14,15 @@
 //! later by an input with that token, failures included. Input from the network never panics and
 //! never fails the core: what is wrong with it becomes an [`event::Event::Evidence`].
 
+pub mod config;
 pub mod envelope;
 pub mod event;
 pub mod message;
+pub mod peer;
 pub mod tree;
 pub mod types;
 pub mod view;
 
+pub use config::{Config, Identity, Start};
 pub use event::{Input, Output};
+pub use peer::Peer;

@@ -1,0 +1,90 @@
+//! What the core is told about its surroundings: plain, already validated values.
+//!
+//! Knows no file and no default of the operator's; `peer/config` reads and checks the file.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::envelope::SignedRecord;
+use crate::types::{Address, PeerId};
+
+/// How the core shall behave. Every field has a default, see [`Config::default`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Network id; links and envelopes of another one are refused.
+    pub network: String,
+    /// Addresses told to others, best first (at most `RECORD_ADDRESSES_MAX`); empty: nobody can dial this peer.
+    pub advertise: Vec<Address>,
+    /// Peers to begin with; the own address among them is recognised and skipped.
+    pub bootstrap: Vec<Address>,
+    /// A word for where the peer is, told to others.
+    pub site: String,
+    /// Program and version, told to others.
+    pub software: String,
+    /// How often records are exchanged with a random peer and the own record is renewed.
+    pub refresh_interval: Duration,
+    /// A link that says nothing for this long is pinged; after three of them it is closed.
+    pub heartbeat_interval: Duration,
+    /// A member that could not be reached for this long is forgotten.
+    pub forget_after: Duration,
+    /// How often a round of reconciliation is opened with a random linked peer.
+    pub sync_interval: Duration,
+    /// Longest body accepted from local applications, in bytes. Bodies of other peers are taken up to
+    /// `BODY_BYTES_MAX`, or the two would never converge.
+    pub body_bytes_max: u64,
+    /// Links at most; one more is told `Full`.
+    pub links_max: usize,
+    /// Submissions under way at most; one more is refused as busy.
+    pub submissions_max: usize,
+    /// Bodies being fetched may take this much memory together; further ones wait.
+    pub fetch_bytes_max: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            network: String::new(),
+            advertise: Vec::new(),
+            bootstrap: Vec::new(),
+            site: String::new(),
+            software: String::new(),
+            // DESIGN § 5.
+            refresh_interval: Duration::from_secs(15 * 60),
+            // Guess: a dead link is noticed in 15 s and idle links cost a few bytes per second.
+            heartbeat_interval: Duration::from_secs(5),
+            // Guess: longer than a restart of a container, shorter than anyone's patience.
+            forget_after: Duration::from_secs(60),
+            // DESIGN § 3.6.
+            sync_interval: Duration::from_secs(10),
+            body_bytes_max: 64 * 1024 * 1024,
+            links_max: 1024,
+            submissions_max: 4096,
+            fetch_bytes_max: 128 * 1024 * 1024,
+        }
+    }
+}
+
+/// Who this peer is: from its certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// SPIFFE URI.
+    pub uri: String,
+}
+
+impl Identity {
+    /// SHA-256 of the URI.
+    pub fn peer(&self) -> PeerId {
+        PeerId::of_uri(&self.uri)
+    }
+}
+
+/// What differs from start to start.
+#[derive(Debug, Clone, Default)]
+pub struct Start {
+    /// Counts the starts; durable before the core is made.
+    pub incarnation: u64,
+    /// For the random generator: from entropy in the shipping peer, from the scenario in the simulator.
+    pub seed: u64,
+    /// Records kept from earlier runs, already verified.
+    pub known: Vec<Arc<SignedRecord>>,
+}
