@@ -211,6 +211,34 @@ pub mod bounds {
     pub const CHUNKS_PER_REQUEST_MAX: u32 = 64;
     /// Ranges in one `Sync` frame.
     pub const SYNC_RANGES_MAX: usize = 64;
+    /// Bytes of one encoded transaction header; a longer one is a protocol error of its sender.
+    pub const HEADER_BYTES_MAX: usize = 2 * 1024;
+    /// Bytes of one encoded peer record: a URI and eight addresses fit.
+    pub const RECORD_BYTES_MAX: usize = 6 * 1024;
+    /// Bytes of a signature: ECDSA P-256 in DER takes 72.
+    pub const SIGNATURE_BYTES_MAX: usize = 128;
+    /// Bytes of a certificate in DER: ours take about 600.
+    pub const CERTIFICATE_BYTES_MAX: usize = 8 * 1024;
+    /// Bytes of a SPIFFE URI (SPIFFE-ID § 2.3).
+    pub const URI_BYTES_MAX: usize = 2048;
+    /// Bytes of a network id: a DNS label.
+    pub const NETWORK_BYTES_MAX: usize = 63;
+    /// Bytes of one `host:port`: a DNS name of 253 and a port.
+    pub const ADDRESS_BYTES_MAX: usize = 260;
+    /// Bytes of the texts that a record carries for people (site, software); longer ones are refused.
+    pub const LABEL_BYTES_MAX: usize = 128;
+    /// Bytes of the detail of a goodbye; the sender cuts it.
+    pub const DETAIL_BYTES_MAX: usize = 512;
+    /// Short ids in one `Announce` or `Fetch`.
+    pub const SHORT_IDS_PER_FRAME_MAX: usize = 1024;
+    /// Ids listed in all ranges of one `Sync` together, so that it stays below `FRAME_BYTES_MAX`.
+    pub const SYNC_IDS_MAX: usize = 1024;
+    /// Rows of the grid: 16,384 members make 128.
+    pub const ROWS_MAX: u32 = 1024;
+    /// Bytes of an idempotency key.
+    pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 64;
+    /// Hashes of one inclusion proof: a tree over `BODY_BYTES_MAX` is 14 high.
+    pub const PROOF_HASHES_MAX: usize = 32;
     /// How far ahead of the own clock a publication time may lie before the transaction is held back, ms.
     pub const PUBLISHED_AHEAD_MS_MAX: u64 = 5 * 60 * 1000;
 }
