@@ -1,1 +1,38 @@
-//! .
+//! The `SorchaPeerNetwork` manifest: its types, its CustomResourceDefinition, and reading it for people.
+//!
+//! Knows the shape of a manifest and what its schema allows. Does not know what a network is made of (that is
+//! `sorcha-operator-plan`), calls no API, and depends on kube's derive alone: no client, no runtime.
+//!
+//! - [`SorchaPeerNetwork`], [`SorchaPeerNetworkSpec`], [`SorchaPeerNetworkStatus`]: the types;
+//! - [`crd_yaml`]: the CustomResourceDefinition, as committed in `generated/`;
+//! - [`load`]: a manifest from YAML text, with errors that name line, path and the way out;
+//! - [`bounds::violations`]: the schema's ranges, lengths and patterns, applied without an API server.
+
+pub mod bounds;
+mod crd;
+mod load;
+mod quantity;
+mod spec;
+mod status;
+
+pub use crd::{crd, crd_yaml, spec_schema};
+pub use load::{ManifestError, Problem, load};
+pub use quantity::Size;
+pub use spec::{
+    Bootstrap, Discovery, Limits, Log, LogFormat, NAME_CHARACTERS_MAX, Quantities, Resources, Shutdown,
+    SorchaPeerNetwork, SorchaPeerNetworkSpec, Storage, Tls,
+};
+pub use status::SorchaPeerNetworkStatus;
+
+/// API group of the manifest.
+pub const GROUP: &str = "sorcha.org";
+/// Version of the manifest.
+pub const VERSION: &str = "v1alpha1";
+/// `apiVersion` of the manifest.
+pub const API_VERSION: &str = "sorcha.org/v1alpha1";
+/// `kind` of the manifest.
+pub const KIND: &str = "SorchaPeerNetwork";
+/// Five peers, commented for a newcomer; what `cargo xtask up` starts.
+pub const QUICKSTART: &str = include_str!("../examples/quickstart.yaml");
+/// Every field set to something else than its default.
+pub const EVERYTHING: &str = include_str!("../examples/everything.yaml");

@@ -1,8 +1,37 @@
 //! A network as processes on one machine.
+//!
+//! Knows ports, folders and configuration files; starts nothing and looks at nothing. A peer's file does not depend on
+//! how many peers there are (beyond the first three), so that scaling leaves the others alone.
 
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
-use sorcha_peer_config::raw::RawConfig;
+use sorcha_peer_config::raw::{RawBootstrap, RawConfig, RawListen, RawState, RawTls};
+
+use crate::coverage;
+use crate::names;
+use crate::peer_config::{self, SEEDS};
+use crate::validate::Validated;
+
+/// From one peer's ports to the next one's by preference.
+pub const PORTS_STRIDE: u16 = 20;
+
+/// Why there is no plan. Nothing was started or written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// All blocks of ports are taken.
+    #[error(
+        "spec.replicas: no ports are left for peer {peer}: three in a row are needed at 7450, 7470 and so on up to \
+         65535. Lower spec.replicas, or stop what holds the ports."
+    )]
+    NoPorts {
+        /// The peer that got none.
+        peer: String,
+    },
+    /// A path that no configuration file can hold.
+    #[error("the state directory {0:?} is not text (UTF-8): choose another one.")]
+    DirectoryNotText(PathBuf),
+}
 
 /// What local mode observed before it planned.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,4 +96,91 @@ pub struct Notice {
     pub field: String,
     /// As a sentence.
     pub message: String,
+}
+
+impl Ports {
+    /// The three ports from a first one on; none beyond 65535.
+    fn block(first: u16) -> Option<Self> {
+        Some(Self { peer: first, api: first.checked_add(1)?, admin: first.checked_add(2)? })
+    }
+
+    /// All three.
+    pub fn all(self) -> [u16; 3] {
+        [self.peer, self.api, self.admin]
+    }
+}
+
+/// Decides every process of a network: names, ports, folders and complete configuration files.
+pub fn plan_processes(network: &Validated, machine: &ObservedMachine) -> Result<ProcessPlan, PlanError> {
+    let ports = ports(network, machine)?;
+    let seeds: Vec<String> = ports.iter().take(SEEDS as usize).map(|ports| address(ports.peer)).collect();
+    let bootstrap = peer_config::bootstrap(seeds.into_iter(), network);
+    let shared = peer_config::shared(network);
+    let peers = ports.into_iter().zip(0..).map(|(ports, ordinal)| {
+        let name = names::peer(&network.name, ordinal);
+        let directory = machine.state_directory.join(&name);
+        let config = RawConfig {
+            name: Some(name.clone()),
+            listen: RawListen {
+                peer: Some(address(ports.peer)),
+                api: Some(address(ports.api)),
+                admin: Some(address(ports.admin)),
+            },
+            advertise: Some(vec![address(ports.peer)]),
+            bootstrap: RawBootstrap { addresses: Some(bootstrap.clone()) },
+            tls: RawTls { directory: Some(text(&directory.join("tls"))?) },
+            state: RawState { directory: Some(text(&directory.join("state"))?), ..shared.state.clone() },
+            ..shared.clone()
+        };
+        let uri = names::peer_uri(&network.spec.tls.trust_domain, &network.network_id, &name);
+        Ok(PeerProcess { name, pool: names::POOL.to_owned(), ordinal, uri, directory, ports, config })
+    });
+    Ok(ProcessPlan {
+        network: network.name.clone(),
+        network_id: network.network_id.clone(),
+        trust_domain: network.spec.tls.trust_domain.clone(),
+        peers: peers.collect::<Result<_, _>>()?,
+        notices: coverage::notices(&network.spec),
+    })
+}
+
+fn address(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
+fn text(path: &Path) -> Result<String, PlanError> {
+    path.to_str().map(str::to_owned).ok_or_else(|| PlanError::DirectoryNotText(path.to_owned()))
+}
+
+/// Ports in order of ordinals: those that a peer already has, else the first free block from the preferred one on.
+fn ports(network: &Validated, machine: &ObservedMachine) -> Result<Vec<Ports>, PlanError> {
+    let foreign: BTreeSet<u16> = machine.ports_taken.iter().copied().collect();
+    let mut assigned: BTreeMap<&str, Ports> = BTreeMap::new();
+    let mut used: BTreeSet<u16> = foreign.clone();
+    for (name, ports) in &machine.ports_assigned {
+        // a record that clashes with somebody else, or with an earlier record, is worth nothing
+        if ports.all().iter().all(|port| !used.contains(port)) {
+            used.extend(ports.all());
+            assigned.insert(name, *ports);
+        }
+    }
+    let mut planned = Vec::new();
+    for ordinal in 0..network.replicas {
+        let name = names::peer(&network.name, ordinal);
+        let ports = match assigned.get(name.as_str()) {
+            Some(ports) => *ports,
+            None => free_block(ordinal, &used).ok_or(PlanError::NoPorts { peer: name })?,
+        };
+        used.extend(ports.all());
+        planned.push(ports);
+    }
+    Ok(planned)
+}
+
+fn free_block(ordinal: u32, used: &BTreeSet<u16>) -> Option<Ports> {
+    let preferred = u16::try_from(u32::from(names::PORT_PEER) + u32::from(PORTS_STRIDE) * ordinal).ok()?;
+    (preferred..=u16::MAX)
+        .step_by(PORTS_STRIDE.into())
+        .filter_map(Ports::block)
+        .find(|ports| ports.all().iter().all(|port| !used.contains(port)))
 }

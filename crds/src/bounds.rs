@@ -1,0 +1,144 @@
+//! The schema's ranges, lengths and patterns, applied to a manifest without an API server.
+//!
+//! Reads them from the schema itself, so that a field with a new bound is held to it everywhere.
+
+use regex::Regex;
+use serde_json::Value as Json;
+
+use crate::crd::spec_schema;
+use crate::load::{Problem, excerpt};
+use crate::{SorchaPeerNetworkSpec, quantity};
+
+/// What text of each pattern looks like, as the end of "... is not".
+const PATTERNS: &[(&str, &str)] = &[
+    (quantity::PATTERN, "a size: write a number and a unit, such as 64Mi, 20Gi, 500m or 2"),
+    (r"^[0-9]{1,9}(ms|s|m|h)$", "a duration: write a number and a unit, such as 500ms, 15s, 10m or 2h"),
+    (
+        r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        "a DNS label: use lower-case letters, digits and hyphens, and begin and end with a letter or digit",
+    ),
+    (
+        r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+        "one word: use letters, digits, hyphens, underscores and dots, and begin and end with a letter or digit",
+    ),
+    (
+        r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        "an object's name: use lower-case letters, digits, hyphens and dots, and begin and end with a letter or digit",
+    ),
+    (
+        r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$",
+        "a DNS name: use lower-case letters, digits, hyphens and dots, such as ledger.example",
+    ),
+    (r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$", "a container image: write it as example.org/sorcha-peer:1.0"),
+    (
+        r"^[a-z0-9_:,=-]+$",
+        "a log level: write error, warn, info, debug, trace or a filter such as info,sorcha_peer=debug",
+    ),
+];
+
+/// How an address begins to be told apart from the other patterns: it alone ends in a port.
+const ADDRESS: &str = "an address: write host:port with a port from 1 to 65535, such as peers.example.org:7450, \
+                       192.0.2.1:7450 or [2001:db8::1]:7450";
+
+/// Every value of the spec that is outside what its schema allows, in the schema's order of fields.
+pub fn violations(spec: &SorchaPeerNetworkSpec) -> Vec<Problem> {
+    let value = serde_json::to_value(spec).expect("a spec is made of maps, lists and scalars");
+    let mut problems = Vec::new();
+    walk("spec", &value, &spec_schema(), &mut problems);
+    problems
+}
+
+fn walk(path: &str, value: &Json, schema: &Json, problems: &mut Vec<Problem>) {
+    match value {
+        Json::Number(number) => {
+            let number = number.as_f64().unwrap_or_default();
+            let (least, most) = (schema["minimum"].as_f64(), schema["maximum"].as_f64());
+            let range = format!("give a whole number from {} to {}.", shown(least), shown(most));
+            if least.is_some_and(|least| number < least) {
+                let message = format!("{number} is below {}: {range}", shown(least));
+                problems.push(Problem::new(path, message));
+            } else if most.is_some_and(|most| number > most) {
+                let message = format!("{number} is above {}: {range}", shown(most));
+                problems.push(Problem::new(path, message));
+            }
+        }
+        Json::String(text) => problems.extend(text_problem(text, schema).map(|m| Problem::new(path, m))),
+        Json::Array(items) => {
+            let most = schema["maxItems"].as_u64().unwrap_or(u64::MAX);
+            if items.len() as u64 > most {
+                let message = format!("has {} entries; at most {most} are taken.", items.len());
+                problems.push(Problem::new(path, message));
+            }
+            for (index, item) in items.iter().enumerate() {
+                let path = format!("{path}[{index}]");
+                if schema["x-kubernetes-list-type"] == "set" && items[..index].contains(item) {
+                    problems.push(Problem::new(&path, format!("{item} is given twice: take one away.")));
+                }
+                walk(&path, item, &schema["items"], problems);
+            }
+        }
+        Json::Object(fields) => {
+            for (name, field) in fields {
+                walk(&format!("{path}.{name}"), field, &schema["properties"][name], problems);
+            }
+        }
+        Json::Null | Json::Bool(_) => {}
+    }
+}
+
+fn shown(bound: Option<f64>) -> String {
+    bound.map_or_else(|| "any".to_owned(), |bound| bound.to_string())
+}
+
+fn text_problem(text: &str, schema: &Json) -> Option<String> {
+    let length = text.chars().count() as u64;
+    if let Some(least) = schema["minLength"].as_u64()
+        && length == 0
+        && least > 0
+    {
+        return Some("\"\" is empty: give a value, or leave the field out.".to_owned());
+    }
+    if let Some(most) = schema["maxLength"].as_u64()
+        && length > most
+    {
+        return Some(format!("{} has more than {most} characters: shorten it.", excerpt(text)));
+    }
+    let pattern = schema["pattern"].as_str()?;
+    let regex = Regex::new(pattern).expect("patterns of our own schema compile; a test compiles each");
+    (!regex.is_match(text)).then(|| format!("{} is not {}.", excerpt(text), meaning(pattern)))
+}
+
+fn meaning(pattern: &str) -> &'static str {
+    PATTERNS.iter().find(|(known, _)| *known == pattern).map_or(ADDRESS, |(_, meaning)| meaning)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pattern_of_the_schema_compiles_and_is_explained() {
+        fn check(path: &str, schema: &Json) {
+            if let Some(pattern) = schema["pattern"].as_str() {
+                assert!(Regex::new(pattern).is_ok(), "{path}");
+                let explained = PATTERNS.iter().any(|(known, _)| *known == pattern);
+                assert!(explained || path == "spec.bootstrap.addresses[]", "{path}: explain {pattern}");
+            }
+            check_children(path, schema);
+        }
+        fn check_children(path: &str, schema: &Json) {
+            for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+                check(&format!("{path}.{name}"), property);
+            }
+            if schema["items"].is_object() {
+                check(&format!("{path}[]"), &schema["items"]);
+            }
+        }
+        check("spec", &spec_schema());
+    }
+
+    #[test]
+    fn the_defaults_are_within_their_bounds() {
+        assert_eq!(violations(&SorchaPeerNetworkSpec::default()), []);
+    }
+}

@@ -1,0 +1,421 @@
+//! The fields of a manifest. Each has an effect; each says its unit and its default.
+//!
+//! Rules that need more than one field, or an older version of the manifest, are CEL and run in the API server;
+//! `sorcha-operator-plan` applies the same ones where there is none.
+
+#![allow(
+    unreachable_pub,
+    reason = "the derive of KubeSchema copies each struct into a function, `pub` included"
+)]
+#![allow(
+    clippy::struct_field_names,
+    reason = "in `Limits` bounds stand last in names, and each of them is a most"
+)]
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::SorchaPeerNetworkStatus;
+use crate::quantity::Size;
+
+/// Longest name of a network in characters. A StatefulSet is named `<network>-<pool>`, and its controller hangs a
+/// hash of 11 characters on it in a label of 63 at most: 40 leave 11 for the pool.
+pub const NAME_CHARACTERS_MAX: usize = 40;
+
+/// What the network should be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "sorcha.org",
+    version = "v1alpha1",
+    kind = "SorchaPeerNetwork",
+    plural = "sorchapeernetworks",
+    shortname = "spn",
+    category = "sorcha",
+    namespaced,
+    status = "SorchaPeerNetworkStatus",
+    derive = "PartialEq",
+    doc = "A network of Sorcha peers: processes that pass transactions to one another without a central server.",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#,
+        description = "Whether the network does what the manifest asks for"
+    ),
+    printcolumn(
+        name = "Peers",
+        type_ = "integer",
+        json_path = ".status.replicas",
+        description = "Peers that exist"
+    ),
+    printcolumn(
+        name = "Up",
+        type_ = "integer",
+        json_path = ".status.readyReplicas",
+        description = "Peers that are ready"
+    ),
+    printcolumn(
+        name = "Linked",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Linked")].status"#,
+        description = "Whether the peers reach one another"
+    ),
+    printcolumn(
+        name = "Network",
+        type_ = "string",
+        json_path = ".spec.networkId",
+        description = "Network id, where it is not the manifest's name",
+        priority = 1
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("size(self.metadata.name) <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("metadata.name must be 1 to 40 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen: pods and Services are named after it.")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.networkId) == has(oldSelf.networkId) && (!has(self.networkId) || self.networkId == oldSelf.networkId)")
+    .message("spec.networkId cannot be changed: it is part of every peer's identity. Make a new network instead."))]
+pub struct SorchaPeerNetworkSpec {
+    /// Network id: peers link only within one id, and it is part of every peer's identity. A DNS label of 1 to 63
+    /// characters; default: the manifest's name. Cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub network_id: Option<String>,
+
+    /// A word for where these peers are, shown to others, such as `edinburgh`. 1 to 63 letters, digits, hyphens,
+    /// underscores and dots; default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"))]
+    pub site: Option<String>,
+
+    /// How many peers run. 0 to 10000 peers; default 3.
+    #[serde(default = "default::replicas")]
+    #[schemars(range(min = 0, max = 10000))]
+    pub replicas: i32,
+
+    /// Container image of the peers. Default: the image that belongs to this version of the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$"))]
+    pub image: Option<String>,
+
+    /// Processor and memory of each peer. Default: requests of 50m processor and 128Mi memory, no limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+
+    /// The volume on which each peer keeps its transactions. Default: 1Gi of the cluster's default class.
+    #[serde(default)]
+    pub storage: Storage,
+
+    /// Where peers find others at first. Default: the network's own peers only.
+    #[serde(default)]
+    pub bootstrap: Bootstrap,
+
+    /// How peers find one another and keep in touch. Default: suits networks of 3 to 10000 peers.
+    #[serde(default)]
+    pub discovery: Discovery,
+
+    /// Bounds on what each peer takes on. Default: see each field.
+    #[serde(default)]
+    pub limits: Limits,
+
+    /// Certificates of the peers. Default: see each field.
+    #[serde(default)]
+    pub tls: Tls,
+
+    /// Logs of the peers. Default: level info, as text.
+    #[serde(default)]
+    pub log: Log,
+
+    /// How peers stop. Default: see each field.
+    #[serde(default)]
+    pub shutdown: Shutdown,
+}
+
+/// Processor and memory.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.requests) || !has(self.limits) || !has(self.requests.cpu) || !has(self.limits.cpu) || quantity(string(self.requests.cpu)).compareTo(quantity(string(self.limits.cpu))) <= 0")
+    .message("spec.resources.requests.cpu must not be above spec.resources.limits.cpu."))]
+#[x_kube(validation = Rule::new("!has(self.requests) || !has(self.limits) || !has(self.requests.memory) || !has(self.limits.memory) || quantity(string(self.requests.memory)).compareTo(quantity(string(self.limits.memory))) <= 0")
+    .message("spec.resources.requests.memory must not be above spec.resources.limits.memory."))]
+#[x_kube(validation = Rule::new("!has(self.requests) || !has(self.limits) || !has(self.requests.ephemeral__dash__storage) || !has(self.limits.ephemeral__dash__storage) || quantity(string(self.requests.ephemeral__dash__storage)).compareTo(quantity(string(self.limits.ephemeral__dash__storage))) <= 0")
+    .message("spec.resources.requests.ephemeral-storage must not be above spec.resources.limits.ephemeral-storage."))]
+pub struct Resources {
+    /// What the scheduler sets aside for each peer. Default: 50m processor and 128Mi memory, or the limit if that is
+    /// lower.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Quantities>,
+    /// What each peer may use at most. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Quantities>,
+}
+
+/// Amounts of processor, memory and scratch space.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Quantities {
+    /// Processor, in cores: `500m` is half of one. Default: see the level above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Size>,
+    /// Memory, in bytes, such as `256Mi`. Default: see the level above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Size>,
+    /// Scratch space on the node's disk (logs), in bytes. Default: see the level above.
+    #[serde(default, rename = "ephemeral-storage", skip_serializing_if = "Option::is_none")]
+    pub ephemeral_storage: Option<Size>,
+}
+
+/// The volume of each peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.className) == has(oldSelf.className) && (!has(self.className) || self.className == oldSelf.className)")
+    .message("spec.storage.className cannot be changed: volumes keep the class they were made with. Make a new network instead."))]
+pub struct Storage {
+    /// Size of each peer's volume, in bytes. 16Mi to 64Ti; default 1Gi. Can grow, not shrink.
+    #[serde(default = "default::storage_size")]
+    #[x_kube(validation = Rule::new("quantity(string(self)).compareTo(quantity('16Mi')) >= 0 && quantity(string(self)).compareTo(quantity('64Ti')) <= 0")
+        .message("spec.storage.size must be between 16Mi and 64Ti."))]
+    #[x_kube(validation = Rule::new("quantity(string(self)).compareTo(quantity(string(oldSelf))) >= 0")
+        .message("spec.storage.size can grow but not shrink: the data of the peers would not fit any more."))]
+    pub size: Size,
+    /// StorageClass of each peer's volume. 1 to 253 characters; default: the cluster's default class. Cannot be
+    /// changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub class_name: Option<String>,
+}
+
+/// Where peers find others at first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Bootstrap {
+    /// Peers outside this manifest, as `host:port`: a DNS name, an IPv4 address or an IPv6 address in brackets. Names
+    /// are resolved again at every attempt. At most 64, each once; default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        inner(
+            length(min = 3, max = 261),
+            regex(
+                pattern = r"^(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?):([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$"
+            )
+        )
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub addresses: Vec<String>,
+}
+
+/// How peers find one another and keep in touch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("duration(self.forgetAfter) > duration(self.heartbeatInterval)")
+    .message("spec.discovery.forgetAfter must be longer than spec.discovery.heartbeatInterval, or peers are forgotten before anybody has asked whether they live."))]
+pub struct Discovery {
+    /// How often a peer exchanges what it knows with a random other. 1s to 24h; default 15m.
+    #[serde(default = "default::refresh_interval")]
+    #[schemars(length(min = 2, max = 16), regex(pattern = r"^[0-9]{1,9}(ms|s|m|h)$"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')")
+        .message("spec.discovery.refreshInterval must be between 1s and 24h."))]
+    pub refresh_interval: String,
+    /// A linked peer that says nothing for this long is pinged. 100ms to 10m; default 5s.
+    #[serde(default = "default::heartbeat_interval")]
+    #[schemars(length(min = 2, max = 16), regex(pattern = r"^[0-9]{1,9}(ms|s|m|h)$"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('10m')")
+        .message("spec.discovery.heartbeatInterval must be between 100ms and 10m."))]
+    pub heartbeat_interval: String,
+    /// A peer that nobody could reach for this long is forgotten. 1s to 24h; default 60s.
+    #[serde(default = "default::forget_after")]
+    #[schemars(length(min = 2, max = 16), regex(pattern = r"^[0-9]{1,9}(ms|s|m|h)$"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')")
+        .message("spec.discovery.forgetAfter must be between 1s and 24h."))]
+    pub forget_after: String,
+}
+
+/// Bounds on what each peer takes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Longest transaction body that a peer accepts, in bytes. 1Ki to 256Mi; default 64Mi.
+    #[serde(default = "default::body_bytes_max")]
+    #[x_kube(validation = Rule::new("quantity(string(self)).compareTo(quantity('1Ki')) >= 0 && quantity(string(self)).compareTo(quantity('256Mi')) <= 0")
+        .message("spec.limits.bodyBytesMax must be between 1Ki and 256Mi."))]
+    pub body_bytes_max: Size,
+    /// Memory for the page cache of a peer's store, in bytes. 1Mi to 64Gi; default 32Mi.
+    #[serde(default = "default::cache_bytes_max")]
+    #[x_kube(validation = Rule::new("quantity(string(self)).compareTo(quantity('1Mi')) >= 0 && quantity(string(self)).compareTo(quantity('64Gi')) <= 0")
+        .message("spec.limits.cacheBytesMax must be between 1Mi and 64Gi."))]
+    pub cache_bytes_max: Size,
+    /// Links that a peer holds at most. 1 to 65536 links; default 1024.
+    #[serde(default = "default::links_max")]
+    #[schemars(range(min = 1, max = 65536))]
+    pub links_max: i32,
+    /// Submissions under way at one peer at most; further ones are refused until some end. 1 to 1000000; default 4096.
+    #[serde(default = "default::submissions_max")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub submissions_max: i32,
+}
+
+/// Certificates of the peers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tls {
+    /// Trust domain of the network's own certificate authority, first part of every peer's identity
+    /// `spiffe://<trust domain>/<network id>/<peer>`. Organisations that join their networks each choose their own,
+    /// such as their DNS domain. A DNS name of 1 to 253 characters; default sorcha.local. Cannot be changed.
+    #[serde(default = "default::trust_domain")]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$")
+    )]
+    #[x_kube(validation = Rule::new("self == oldSelf")
+        .message("spec.tls.trustDomain cannot be changed: it is part of every peer's identity. Make a new network instead."))]
+    pub trust_domain: String,
+}
+
+/// Logs of the peers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Log {
+    /// How much is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as
+    /// `info,sorcha_peer::store=debug`. 1 to 256 characters; default info.
+    #[serde(default = "default::log_level")]
+    #[schemars(length(min = 1, max = 256), regex(pattern = r"^[a-z0-9_:,=-]+$"))]
+    pub level: String,
+    /// `text` for people or `json` for programs; default text.
+    #[serde(default)]
+    pub format: LogFormat,
+}
+
+/// Form of a log line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: one object per line.
+    Json,
+}
+
+/// How peers stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Shutdown {
+    /// Longest time from the signal to the end of a peer. 1s to 10m; default 10s.
+    #[serde(default = "default::shutdown_deadline")]
+    #[schemars(length(min = 2, max = 16), regex(pattern = r"^[0-9]{1,9}(ms|s|m|h)$"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('10m')")
+        .message("spec.shutdown.deadline must be between 1s and 10m."))]
+    pub deadline: String,
+}
+
+/// Defaults, one function each because serde names them by path. The same values as `sorcha-peer-config` takes for
+/// what is left out, written down here so that a later version's default moves no running network.
+mod default {
+    use super::Size;
+
+    pub(super) fn replicas() -> i32 {
+        3
+    }
+    pub(super) fn storage_size() -> Size {
+        Size::new("1Gi")
+    }
+    pub(super) fn refresh_interval() -> String {
+        "15m".to_owned()
+    }
+    pub(super) fn heartbeat_interval() -> String {
+        "5s".to_owned()
+    }
+    pub(super) fn forget_after() -> String {
+        "60s".to_owned()
+    }
+    pub(super) fn body_bytes_max() -> Size {
+        Size::new("64Mi")
+    }
+    pub(super) fn cache_bytes_max() -> Size {
+        Size::new("32Mi")
+    }
+    pub(super) fn links_max() -> i32 {
+        1024
+    }
+    pub(super) fn submissions_max() -> i32 {
+        4096
+    }
+    pub(super) fn trust_domain() -> String {
+        "sorcha.local".to_owned()
+    }
+    pub(super) fn log_level() -> String {
+        "info".to_owned()
+    }
+    pub(super) fn shutdown_deadline() -> String {
+        "10s".to_owned()
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { size: default::storage_size(), class_name: None }
+    }
+}
+
+impl Default for Discovery {
+    fn default() -> Self {
+        Self {
+            refresh_interval: default::refresh_interval(),
+            heartbeat_interval: default::heartbeat_interval(),
+            forget_after: default::forget_after(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: default::body_bytes_max(),
+            cache_bytes_max: default::cache_bytes_max(),
+            links_max: default::links_max(),
+            submissions_max: default::submissions_max(),
+        }
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self { trust_domain: default::trust_domain() }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: default::log_level(), format: LogFormat::default() }
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { deadline: default::shutdown_deadline() }
+    }
+}
+
+impl Default for SorchaPeerNetworkSpec {
+    fn default() -> Self {
+        Self {
+            network_id: None,
+            site: None,
+            replicas: default::replicas(),
+            image: None,
+            resources: None,
+            storage: Storage::default(),
+            bootstrap: Bootstrap::default(),
+            discovery: Discovery::default(),
+            limits: Limits::default(),
+            tls: Tls::default(),
+            log: Log::default(),
+            shutdown: Shutdown::default(),
+        }
+    }
+}
