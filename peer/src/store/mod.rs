@@ -1,16 +1,41 @@
 //! The durable store: transactions, cursors, known peers, the peer's own incarnation.
 //!
-//! One writer thread commits in groups and syncs before it answers; reads run beside it on snapshots.
+//! One writer thread commits in groups and syncs before it answers; reads run beside it on snapshots. This module
+//! knows nothing of links, gossip or certificates: what it is given has been verified.
+//!
+//! Inside: `writer` (the thread) takes from `queue` and writes a `group`, made of `envelope`, `buckets`, `keys`,
+//! `cursors` and `records`, all by the tables of `schema`; `door` holds the database, `open` opens it, `fault` turns
+//! what goes wrong into sentences, `check` holds all tables against one another.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+mod buckets;
+mod cursors;
+mod door;
+mod envelope;
+mod fault;
+mod group;
+mod keys;
+mod open;
+mod queue;
+mod records;
+mod schema;
+mod shared;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use sorcha_peer_core::envelope::{Envelope, SignedRecord};
 use sorcha_peer_core::event::{RangeQuery, RangeView, StoreFault};
 use sorcha_peer_core::tree::Body;
 use sorcha_peer_core::types::{Hash, PeerId, TxId, WallTime};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+
+pub use self::fault::OpenError;
+use self::fault::guarded;
+use self::group::Operation;
+use self::open::{Backing, FileBacking};
+use self::shared::Shared;
 
 /// Where and how.
 #[derive(Debug, Clone)]
@@ -58,12 +83,66 @@ pub struct StoreStats {
 
 /// Cheap to clone; the last clone's drop does not close it, [`Store::close`] does.
 #[derive(Debug, Clone)]
-pub struct Store {}
+pub struct Store {
+    shared: Arc<Shared>,
+}
 
-#[expect(clippy::todo, unused_variables, clippy::unused_self, reason = "being built")]
 impl Store {
+    /// Opens the store of a state directory, or makes one, and counts this start. Blocks: a large database that was not
+    /// closed cleanly is verified first (measured: 2 s at 612 MB).
+    pub fn open(options: &StoreOptions) -> Result<(Self, Recovered), OpenError> {
+        open::prepare_directory(&options.directory)?;
+        let lock = open::lock_directory(&options.directory)?;
+        let file = open::create_database(&options.directory)?;
+        let backing = Box::new(FileBacking { file: file.clone() });
+        let clock =
+            || WallTime::from_unix_ms(jiff::Timestamp::now().as_millisecond().try_into().unwrap_or(0));
+        Self::open_on(backing, &file, options, Box::new(clock), Some(lock))
+    }
+
+    fn open_on(
+        backing: Box<dyn Backing>,
+        file: &Path,
+        options: &StoreOptions,
+        clock: Box<dyn Fn() -> WallTime + Send + Sync>,
+        lock: Option<std::fs::File>,
+    ) -> Result<(Self, Recovered), OpenError> {
+        let broken = |broken| open::open_error(&options.directory, file, &broken);
+        let database = guarded(|| Ok(open::open_database(&*backing, options.cache_bytes_max)?));
+        let database = database.map_err(broken)?;
+        open::start(&database, &options.directory, file)?;
+        let start = guarded(|| open::begin(&database)).map_err(broken)?;
+        let stats =
+            StoreStats { transactions: start.transactions, bytes: backing.bytes(), ..StoreStats::default() };
+        let shared = Arc::new(Shared {
+            file: file.to_owned(),
+            backing,
+            cache_bytes_max: options.cache_bytes_max,
+            clock,
+            door: door::Door::default(),
+            queue: queue::Queue::default(),
+            head: watch::Sender::new(start.head),
+            figures: Mutex::new(stats),
+            thread: Mutex::new(None),
+            lock: Mutex::new(lock),
+        });
+        shared.door.put(database);
+        let writer = std::thread::Builder::new().name("store".to_owned()).spawn({
+            let shared = Arc::clone(&shared);
+            move || writer::run(shared)
+        });
+        let writer = writer.map_err(|error| OpenError::Failed {
+            file: file.to_owned(),
+            detail: format!("its thread could not be started: {error}"),
+        })?;
+        *shared.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+        let (incarnation, records, transactions) = (start.incarnation, start.records, start.transactions);
+        Ok((Self { shared }, Recovered { incarnation, records, transactions }))
+    }
+
     /// Makes it durable in the next group; `done` runs on the writer thread with the arrival position.
-    /// A transaction that is held already answers with its first position.
+    /// A transaction that is held already answers with its first position. Where too much waits already, or the
+    /// store is closed, `done` runs at once on the calling thread with a fault. `done` must not block.
     pub fn persist(
         &self,
         envelope: Arc<Envelope>,
@@ -72,76 +151,120 @@ impl Store {
         received: WallTime,
         done: Box<dyn FnOnce(Result<u64, StoreFault>) + Send>,
     ) {
-        todo!()
+        self.shared.queue.push(Operation::Persist { envelope, body, idempotency_key, received, done });
     }
 
     /// Keeps a peer's record; not awaited, lost records are learned again.
     pub fn remember(&self, record: Arc<SignedRecord>) {
-        todo!()
+        self.shared.queue.push(Operation::Remember(record));
     }
 
     /// Drops a peer's record.
     pub fn forget(&self, peer: PeerId) {
-        todo!()
+        self.shared.queue.push(Operation::Forget(peer));
     }
 
     /// One transaction, without its body. Blocks; so do all reads below.
     pub fn transaction(&self, id: &TxId) -> Result<Option<Stored>, StoreFault> {
-        todo!()
+        self.shared.read(|snapshot| {
+            let Some(position) = envelope::position(&snapshot.open_table(schema::IDS)?, id)? else {
+                return Ok(None);
+            };
+            let entries = envelope::Reader::new(snapshot)?;
+            Ok(Some(entries.stored(position, entries.entry(position)?)?))
+        })
     }
 
     /// A whole body.
     pub fn body(&self, id: &TxId) -> Result<Option<Bytes>, StoreFault> {
-        todo!()
+        self.shared.read(|snapshot| {
+            let Some(position) = envelope::position(&snapshot.open_table(schema::IDS)?, id)? else {
+                return Ok(None);
+            };
+            let entries = envelope::Reader::new(snapshot)?;
+            Ok(Some(entries.body(position, &entries.entry(position)?)?))
+        })
     }
 
     /// One chunk with its proof.
     pub fn chunk(&self, id: &TxId, index: u32) -> Result<Option<(Bytes, Vec<Hash>)>, StoreFault> {
-        todo!()
+        self.shared.read(|snapshot| {
+            let Some(position) = envelope::position(&snapshot.open_table(schema::IDS)?, id)? else {
+                return Ok(None);
+            };
+            let entries = envelope::Reader::new(snapshot)?;
+            entries.chunk(position, &entries.entry(position)?, index)
+        })
     }
 
     /// Which of the ids are held.
     pub fn contains(&self, ids: &[TxId]) -> Result<Vec<bool>, StoreFault> {
-        todo!()
+        self.shared.read(|snapshot| {
+            let held = snapshot.open_table(schema::IDS)?;
+            ids.iter().map(|id| Ok(envelope::position(&held, id)?.is_some())).collect()
+        })
     }
 
     /// The transaction accepted under this key in the last 24 h.
     pub fn recall(&self, idempotency_key: &str) -> Result<Option<TxId>, StoreFault> {
-        todo!()
+        let now = (self.shared.clock)();
+        self.shared
+            .read(|snapshot| Ok(keys::recall(&snapshot.open_table(schema::KEYS)?, idempotency_key, now)?))
     }
 
-    /// Ranges in the order of (publication time, id).
+    /// Ranges in the order of (publication time, id). A million ids cost some hundred rows for each query.
     pub fn inspect(&self, queries: &[RangeQuery]) -> Result<Vec<RangeView>, StoreFault> {
-        todo!()
+        self.shared.read(|snapshot| {
+            let order = snapshot.open_table(schema::ORDER)?;
+            let ranges = buckets::Reader::new(order, snapshot.open_table(schema::SUMMARY)?);
+            let views = queries.iter().map(|query| Ok(ranges.inspect(query)?)).collect();
+            tracing::trace!(queries = queries.len(), rows = ranges.rows(), "inspected");
+            views
+        })
     }
 
     /// Transactions after `position` in the order of arrival, at most `limit`.
     pub fn after(&self, position: u64, limit: usize) -> Result<Vec<Stored>, StoreFault> {
-        todo!()
+        self.shared.read(|snapshot| envelope::Reader::new(snapshot)?.after(position, limit))
     }
 
     /// The last durable position; changes when a group has been committed.
     pub fn head(&self) -> watch::Receiver<u64> {
-        todo!()
+        self.shared.head.subscribe()
     }
 
     /// Last acknowledged position of a named cursor.
     pub fn cursor(&self, name: &str) -> Result<Option<u64>, StoreFault> {
-        todo!()
+        self.shared.read(|snapshot| Ok(cursors::read(&snapshot.open_table(schema::CURSORS)?, name)?))
     }
 
-    /// Moves a cursor (never back) and answers when that is durable.
+    /// Moves a cursor (never back, never past the head) and answers when that is durable.
     pub async fn acknowledge(&self, name: &str, position: u64) -> Result<(), StoreFault> {
-        todo!()
+        let (done, answer) = oneshot::channel();
+        self.shared.queue.push(Operation::Acknowledge { name: name.to_owned(), position, done });
+        answer.await.unwrap_or_else(|_| {
+            Err(StoreFault::Failed("the writer ended before the cursor was durable".to_owned()))
+        })
     }
 
     /// Figures.
     pub fn stats(&self) -> StoreStats {
-        todo!()
+        self.shared.stats()
     }
 
-    /// Commits what is queued and closes the database; later calls fail.
+    /// Commits what is queued and closes the database; later calls fail. Blocks until that is done, except when
+    /// called by a `done`.
     pub fn close(&self) {
-        todo!()
+        self.shared.queue.close();
+        let thread = self.shared.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.thread().id() != std::thread::current().id()
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's writer ended in a panic; what it answered is durable");
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

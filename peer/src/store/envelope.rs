@@ -1,0 +1,263 @@
+//! Transactions as rows: the log entry, the certificate archive, bodies in segments. Knows how a transaction is
+//! laid out; nothing of groups, snapshots or threads.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use prost::Message as _;
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, StorageError, Table};
+use sha2::{Digest, Sha256};
+use sorcha_peer_core::envelope::{Envelope, Header, Record, SignedRecord};
+use sorcha_peer_core::tree::{self, Body};
+use sorcha_peer_core::types::{Address, Hash, PeerId, TxId, WallTime, bounds::CHUNK_BYTES};
+
+use super::Stored;
+use super::fault::Broken;
+use super::schema::{CERTIFICATES, INLINE_BYTES_MAX, LEAVES, LOG, SEGMENT_BYTES, SEGMENTS};
+
+/// A transaction in the log. Unknown fields of later versions are skipped.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct LogEntry {
+    /// The header's bytes as they travel.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(super) signed: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(super) signature: Bytes,
+    /// SHA-256 of the certificate, which is stored once.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(super) certificate: Bytes,
+    #[prost(uint64, tag = "4")]
+    pub(super) received_unix_ms: u64,
+    /// The body where it is at most `INLINE_BYTES_MAX`; otherwise it lies in segments.
+    #[prost(bytes = "bytes", optional, tag = "5")]
+    pub(super) body: Option<Bytes>,
+}
+
+/// What a header's signed bytes say.
+pub(super) fn read_header(signed: &Bytes) -> Result<Header, Broken> {
+    let header = sorcha_proto::v1::TransactionHeader::decode(signed.clone());
+    let header = header.map_err(|error| Broken::Damaged(format!("a header cannot be read: {error}")))?;
+    let missing = |field| Broken::Damaged(format!("a header's {field} has not 32 bytes"));
+    Ok(Header {
+        network: header.network,
+        origin: PeerId::from_slice(&header.origin).ok_or_else(|| missing("origin"))?,
+        incarnation: header.incarnation,
+        sequence: header.sequence,
+        register: header.register,
+        published: WallTime::from_unix_ms(header.published_unix_ms),
+        body_bytes: header.body_bytes,
+        body_root: Hash::from_slice(&header.body_root).ok_or_else(|| missing("body_root"))?,
+    })
+}
+
+/// A peer's record from its stored form.
+pub(super) fn read_record(row: &[u8]) -> Result<SignedRecord, Broken> {
+    let broken = |error| Broken::Damaged(format!("the record of a peer cannot be read: {error}"));
+    let stored = sorcha_proto::v1::SignedRecord::decode(row).map_err(broken)?;
+    let said = sorcha_proto::v1::PeerRecord::decode(stored.record.clone()).map_err(broken)?;
+    let record = Record {
+        uri: said.uri,
+        incarnation: said.incarnation,
+        sequence: said.sequence,
+        addresses: said.addresses.into_iter().map(Address::new).collect(),
+        site: said.site,
+        leaving: said.leaving,
+        software: said.software,
+    };
+    let (signature, certificate) = (stored.signature, stored.certificate);
+    Ok(SignedRecord { peer: record.peer(), record, signed: stored.record, signature, certificate })
+}
+
+/// The stored form of a peer's record.
+pub(super) fn write_record(record: &SignedRecord) -> Vec<u8> {
+    sorcha_proto::v1::SignedRecord {
+        record: record.signed.clone(),
+        signature: record.signature.clone(),
+        certificate: record.certificate.clone(),
+    }
+    .encode_to_vec()
+}
+
+/// A log entry from its row.
+pub(super) fn read_entry(position: u64, row: &[u8]) -> Result<LogEntry, Broken> {
+    LogEntry::decode(Bytes::copy_from_slice(row))
+        .map_err(|error| Broken::Damaged(format!("the entry at position {position} cannot be read: {error}")))
+}
+
+/// The tables that a transaction is written to, open in one group.
+pub(super) struct Writer<'txn> {
+    pub(super) log: Table<'txn, u64, &'static [u8]>,
+    pub(super) segments: Table<'txn, (u64, u32), &'static [u8]>,
+    pub(super) leaves: Table<'txn, u64, &'static [u8]>,
+    pub(super) certificates: Table<'txn, &'static [u8; 32], &'static [u8]>,
+}
+
+impl Writer<'_> {
+    /// Lays a transaction down at `position`.
+    pub(super) fn write(
+        &mut self,
+        position: u64,
+        envelope: &Envelope,
+        body: &Body,
+        received: WallTime,
+    ) -> Result<(), StorageError> {
+        let certificate: [u8; 32] = Sha256::digest(envelope.certificate()).into();
+        if self.certificates.get(&certificate)?.is_none() {
+            self.certificates.insert(&certificate, envelope.certificate().as_ref())?;
+        }
+        let inline = body.bytes().len() <= INLINE_BYTES_MAX;
+        if !inline {
+            for (segment, part) in (0..).zip(body.bytes().chunks(SEGMENT_BYTES)) {
+                self.segments.insert((position, segment), part)?;
+            }
+        }
+        if body.leaves().len() > 1 {
+            let leaves: Vec<u8> = body.leaves().iter().flat_map(|leaf| *leaf.as_bytes()).collect();
+            self.leaves.insert(position, leaves.as_slice())?;
+        }
+        let entry = LogEntry {
+            signed: envelope.signed().clone(),
+            signature: envelope.signature().clone(),
+            certificate: Bytes::copy_from_slice(&certificate),
+            received_unix_ms: received.as_unix_ms(),
+            body: inline.then(|| body.bytes().clone()),
+        };
+        self.log.insert(position, entry.encode_to_vec().as_slice())?;
+        Ok(())
+    }
+}
+
+/// The same tables on a snapshot.
+pub(super) struct Reader {
+    log: ReadOnlyTable<u64, &'static [u8]>,
+    segments: ReadOnlyTable<(u64, u32), &'static [u8]>,
+    leaves: ReadOnlyTable<u64, &'static [u8]>,
+    certificates: ReadOnlyTable<&'static [u8; 32], &'static [u8]>,
+}
+
+impl Reader {
+    pub(super) fn new(snapshot: &ReadTransaction) -> Result<Self, Broken> {
+        Ok(Self {
+            log: snapshot.open_table(LOG)?,
+            segments: snapshot.open_table(SEGMENTS)?,
+            leaves: snapshot.open_table(LEAVES)?,
+            certificates: snapshot.open_table(CERTIFICATES)?,
+        })
+    }
+
+    /// The entry at a position that an index led to.
+    pub(super) fn entry(&self, position: u64) -> Result<LogEntry, Broken> {
+        let row = self.log.get(position)?;
+        let row = row.ok_or_else(|| Broken::Damaged(format!("position {position} is missing in the log")))?;
+        read_entry(position, row.value())
+    }
+
+    /// The transaction at a position, rebuilt.
+    pub(super) fn stored(&self, position: u64, entry: LogEntry) -> Result<Stored, Broken> {
+        let digest: &[u8; 32] =
+            entry.certificate.as_ref().try_into().map_err(|_| {
+                Broken::Damaged(format!("the entry at position {position} names no certificate"))
+            })?;
+        let certificate = self.certificates.get(digest)?.ok_or_else(|| {
+            Broken::Damaged(format!("the certificate of the entry at position {position} is missing"))
+        })?;
+        let certificate = Bytes::copy_from_slice(certificate.value());
+        let header = read_header(&entry.signed)?;
+        let envelope = Envelope::new(header, entry.signed, entry.signature, certificate);
+        let received = WallTime::from_unix_ms(entry.received_unix_ms);
+        Ok(Stored { position, envelope: Arc::new(envelope), received })
+    }
+
+    /// Transactions after a position, at most `limit`.
+    pub(super) fn after(&self, position: u64, limit: usize) -> Result<Vec<Stored>, Broken> {
+        let mut found = Vec::new();
+        for row in self.log.range(position.saturating_add(1)..)?.take(limit) {
+            let (at, row) = row?;
+            let at = at.value();
+            found.push(self.stored(at, read_entry(at, row.value())?)?);
+        }
+        Ok(found)
+    }
+
+    /// The whole body of the entry at a position.
+    pub(super) fn body(&self, position: u64, entry: &LogEntry) -> Result<Bytes, Broken> {
+        let length = read_header(&entry.signed)?.body_bytes;
+        let body = match &entry.body {
+            Some(body) => body.clone(),
+            None => self.part(position, 0, usize::try_from(length).unwrap_or(usize::MAX))?,
+        };
+        if body.len() as u64 == length {
+            return Ok(body);
+        }
+        let found = body.len();
+        Err(Broken::Damaged(format!("the body at position {position} has {found} of its {length} bytes")))
+    }
+
+    /// One chunk and its proof; `None` where the body has no such chunk.
+    pub(super) fn chunk(
+        &self,
+        position: u64,
+        entry: &LogEntry,
+        index: u32,
+    ) -> Result<Option<(Bytes, Vec<Hash>)>, Broken> {
+        let length = read_header(&entry.signed)?.body_bytes;
+        let count = tree::chunk_count(length);
+        if u64::from(index) >= count {
+            return Ok(None);
+        }
+        let start = index as usize * CHUNK_BYTES;
+        let end = (start + CHUNK_BYTES).min(usize::try_from(length).unwrap_or(usize::MAX));
+        let data = match &entry.body {
+            Some(body) if body.len() >= end => body.slice(start..end),
+            Some(_) => return Err(Broken::Damaged(format!("the body at position {position} is cut off"))),
+            None => self.part(position, start, end - start)?,
+        };
+        if count == 1 {
+            return Ok(Some((data, Vec::new())));
+        }
+        let leaves = self.leaves(position, count)?;
+        let proof = tree::proof(&leaves, index as usize).expect("the index is below the number of leaves");
+        Ok(Some((data, proof)))
+    }
+
+    /// Leaf hashes of a body of `count` > 1 chunks.
+    pub(super) fn leaves(&self, position: u64, count: u64) -> Result<Vec<Hash>, Broken> {
+        let row = self.leaves.get(position)?;
+        let leaves: Vec<Hash> = row
+            .iter()
+            .flat_map(|row| row.value().chunks(32).filter_map(Hash::from_slice).collect::<Vec<_>>())
+            .collect();
+        if leaves.len() as u64 == count {
+            return Ok(leaves);
+        }
+        let found = leaves.len();
+        Err(Broken::Damaged(format!(
+            "the body at position {position} has {found} of its {count} leaf hashes"
+        )))
+    }
+
+    /// `length` bytes from `start` of a body in segments; fewer where segments are missing.
+    fn part(&self, position: u64, start: usize, length: usize) -> Result<Bytes, Broken> {
+        let first = start / SEGMENT_BYTES;
+        let mut skip = start % SEGMENT_BYTES;
+        let mut part = BytesMut::new();
+        for row in self.segments.range((position, first as u32)..(position + 1, 0))? {
+            let row = row?.1;
+            let available = row.value().get(skip..).unwrap_or_default();
+            part.extend_from_slice(&available[..available.len().min(length - part.len())]);
+            skip = 0;
+            if part.len() == length {
+                break;
+            }
+        }
+        Ok(part.freeze())
+    }
+}
+
+/// The position of an id.
+pub(super) fn position<T>(ids: &T, id: &TxId) -> Result<Option<u64>, StorageError>
+where
+    T: ReadableTable<&'static [u8; 32], u64>,
+{
+    Ok(ids.get(id.as_bytes())?.map(|position| position.value()))
+}

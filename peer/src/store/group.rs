@@ -1,0 +1,177 @@
+//! One group in one transaction of the database. Knows what each operation writes and what it answers; nothing of
+//! threads, queues, syncing or faults of the device.
+
+use std::sync::Arc;
+
+use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
+use sorcha_peer_core::envelope::{Envelope, SignedRecord};
+use sorcha_peer_core::event::StoreFault;
+use sorcha_peer_core::tree::Body;
+use sorcha_peer_core::types::{PeerId, WallTime};
+use tokio::sync::oneshot;
+
+use super::fault::Broken;
+use super::schema::{
+    CERTIFICATES, CURSORS, IDS, KEY_TIMES, KEYS, LEAVES, LOG, ORDER, RECORDS, SEGMENTS, SUMMARY,
+};
+use super::{buckets, cursors, envelope, keys, records};
+
+/// Takes the answer to a `persist`, on the writer's thread.
+pub(super) type Done = Box<dyn FnOnce(Result<u64, StoreFault>) + Send>;
+
+/// Something to be made durable.
+pub(super) enum Operation {
+    /// A transaction; awaited.
+    Persist {
+        envelope: Arc<Envelope>,
+        body: Arc<Body>,
+        idempotency_key: String,
+        received: WallTime,
+        done: Done,
+    },
+    /// A cursor's new position; awaited.
+    Acknowledge { name: String, position: u64, done: oneshot::Sender<Result<(), StoreFault>> },
+    /// A peer's record; rides along with the next group.
+    Remember(Arc<SignedRecord>),
+    /// Rides along with the next group.
+    Forget(PeerId),
+}
+
+impl Operation {
+    /// Whether somebody waits for it.
+    pub(super) fn is_awaited(&self) -> bool {
+        matches!(self, Self::Persist { .. } | Self::Acknowledge { .. })
+    }
+
+    /// Bytes that it holds in the queue and about as many as it will write.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Persist { envelope, body, .. } => {
+                body.bytes().len() + envelope.signed().len() + envelope.certificate().len() + 256
+            }
+            Self::Acknowledge { name, .. } => name.len() + 64,
+            Self::Remember(record) => record.signed.len() + record.certificate.len() + 256,
+            Self::Forget(_) => 64,
+        }
+    }
+
+    /// Answers that nothing of it is durable.
+    pub(super) fn refuse(self, fault: &StoreFault) {
+        match self {
+            Self::Persist { done, .. } => done(Err(fault.clone())),
+            // Whoever asked may have gone away; the same holds below.
+            Self::Acknowledge { done, .. } => drop(done.send(Err(fault.clone()))),
+            Self::Remember(_) | Self::Forget(_) => {}
+        }
+    }
+
+    /// Answers what came of it, once that is durable.
+    pub(super) fn answer(self, outcome: Outcome) {
+        match (self, outcome) {
+            (Self::Persist { done, .. }, Outcome::At(position)) => done(Ok(position)),
+            (Self::Acknowledge { done, .. }, Outcome::Moved(result)) => {
+                drop(done.send(result.map_err(StoreFault::Failed)));
+            }
+            (operation, Outcome::Invalid(detail)) => operation.refuse(&StoreFault::Failed(detail)),
+            _ => {}
+        }
+    }
+}
+
+/// What became of one operation, durable once the group is.
+pub(super) enum Outcome {
+    /// The transaction's position, its first where it was held already.
+    At(u64),
+    /// The cursor stands there or further, or why it cannot.
+    Moved(Result<(), String>),
+    /// It contradicts itself; nothing was written for it.
+    Invalid(String),
+    /// Nobody waits.
+    Quiet,
+}
+
+/// What became of a group.
+pub(super) struct Applied {
+    /// One for each operation, in order.
+    pub(super) outcomes: Vec<Outcome>,
+    /// Last position after it.
+    pub(super) head: u64,
+    /// Transactions held after it.
+    pub(super) transactions: u64,
+    /// Whether it wrote anything.
+    pub(super) changed: bool,
+}
+
+/// Writes the operations into `txn`, which the caller commits.
+pub(super) fn apply(
+    txn: &WriteTransaction,
+    operations: &[Operation],
+    now: WallTime,
+) -> Result<Applied, Broken> {
+    let mut ids = txn.open_table(IDS)?;
+    let mut order = txn.open_table(ORDER)?;
+    let mut summary = txn.open_table(SUMMARY)?;
+    let mut cursors = txn.open_table(CURSORS)?;
+    let mut records = txn.open_table(RECORDS)?;
+    let mut keys = keys::Writer { keys: txn.open_table(KEYS)?, times: txn.open_table(KEY_TIMES)? };
+    let mut entries = envelope::Writer {
+        log: txn.open_table(LOG)?,
+        segments: txn.open_table(SEGMENTS)?,
+        leaves: txn.open_table(LEAVES)?,
+        certificates: txn.open_table(CERTIFICATES)?,
+    };
+    let mut head = entries.log.last()?.map_or(0, |(position, _)| position.value());
+    let mut changed = false;
+    let mut outcomes = Vec::with_capacity(operations.len());
+    for operation in operations {
+        let outcome = match operation {
+            Operation::Persist { envelope, body, idempotency_key, received, .. } => {
+                let id = envelope.id();
+                let position = match envelope::position(&ids, &id)? {
+                    Some(position) => position,
+                    None if body.bytes().len() as u64 != envelope.header().body_bytes => {
+                        outcomes.push(Outcome::Invalid(format!(
+                            "the body of {id} has {} bytes, its header says {}",
+                            body.bytes().len(),
+                            envelope.header().body_bytes
+                        )));
+                        continue;
+                    }
+                    None => {
+                        head += 1;
+                        entries.write(head, envelope, body, *received)?;
+                        ids.insert(id.as_bytes(), head)?;
+                        buckets::Writer { order: &mut order, summary: &mut summary }
+                            .insert(&buckets::key(envelope.key()))?;
+                        changed = true;
+                        head
+                    }
+                };
+                if !idempotency_key.is_empty() {
+                    changed |= keys.keep(idempotency_key, &id, now)?;
+                }
+                Outcome::At(position)
+            }
+            Operation::Acknowledge { name, position, .. } => {
+                // What is not there yet cannot have been processed: a cursor never skips the future.
+                let moved = cursors::advance(&mut cursors, name, (*position).min(head))?;
+                changed |= moved.as_ref().is_ok_and(|moved| *moved);
+                Outcome::Moved(moved.map(|_| ()))
+            }
+            Operation::Remember(record) => {
+                changed |= records::remember(&mut records, record)?;
+                Outcome::Quiet
+            }
+            Operation::Forget(peer) => {
+                changed |= records::forget(&mut records, peer)?;
+                Outcome::Quiet
+            }
+        };
+        outcomes.push(outcome);
+    }
+    if changed {
+        keys.sweep(now)?;
+    }
+    let transactions = ids.len()?;
+    Ok(Applied { outcomes, head, transactions, changed })
+}

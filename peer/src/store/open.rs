@@ -1,0 +1,265 @@
+//! Opening: the directory, its lock, the database file, its layout, the new incarnation. Knows paths and what the
+//! system says of them; nothing of transactions.
+
+use std::fmt;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::backends::FileBackend;
+use redb::{
+    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableHandle,
+};
+use sorcha_peer_core::envelope::SignedRecord;
+
+use super::fault::{Broken, OpenError, is_full};
+use super::records;
+use super::schema::{
+    CERTIFICATES, CURSORS, IDS, KEY_TIMES, KEYS, LEAVES, LOG, META, META_INCARNATION, META_SCHEMA, ORDER,
+    RECORDS, SCHEMA, SEGMENTS, SUMMARY, VERIFY_BYTES_MAX,
+};
+
+/// The database in a state directory.
+pub(super) const DATABASE_FILE: &str = "store.redb";
+/// Held locked while a store is open; names the process that holds it.
+const LOCK_FILE: &str = "store.lock";
+
+/// What lies under the database: a file, or something that fails on purpose.
+pub(super) trait Backing: Send + Sync + fmt::Debug {
+    /// Opens a database on it.
+    fn database(&self, builder: &Builder) -> Result<Database, DatabaseError>;
+    /// Drops what the system holds in memory of it.
+    fn forget_cached(&self);
+    /// Bytes that it may still grow by, where that is known.
+    fn available(&self) -> Option<u64>;
+    /// Bytes that it takes.
+    fn bytes(&self) -> u64;
+}
+
+/// The database file of a state directory.
+#[derive(Debug)]
+pub(super) struct FileBacking {
+    pub(super) file: PathBuf,
+}
+
+impl Backing for FileBacking {
+    fn database(&self, builder: &Builder) -> Result<Database, DatabaseError> {
+        let file = OpenOptions::new().read(true).write(true).open(&self.file)?;
+        builder.create_with_backend(FileBackend::new(file)?)
+    }
+
+    fn forget_cached(&self) {
+        // Advice: where the system does not take it, the verification sees its memory instead of the device.
+        if let Ok(file) = File::open(&self.file) {
+            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        }
+    }
+
+    fn available(&self) -> Option<u64> {
+        let stat = rustix::fs::statvfs(&self.file).ok()?;
+        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn bytes(&self) -> u64 {
+        std::fs::metadata(&self.file).map_or(0, |metadata| metadata.blocks() * 512)
+    }
+}
+
+/// Opens the database; small ones are verified whole, large ones only after a crash.
+pub(super) fn open_database(backing: &dyn Backing, cache_bytes_max: u64) -> Result<Database, DatabaseError> {
+    let mut builder = Builder::new();
+    builder.set_cache_size(usize::try_from(cache_bytes_max).unwrap_or(usize::MAX));
+    builder.set_check_integrity_on_open(backing.bytes() <= VERIFY_BYTES_MAX);
+    backing.database(&builder)
+}
+
+/// Makes the directory where it is missing.
+pub(super) fn prepare_directory(directory: &Path) -> Result<(), OpenError> {
+    match std::fs::metadata(directory) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => return Err(OpenError::NotADirectory(directory.to_owned())),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(directory_error(directory, error)),
+    }
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(|error| directory_error(directory, error))
+}
+
+fn directory_error(directory: &Path, error: io::Error) -> OpenError {
+    let directory = directory.to_owned();
+    match error.kind() {
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => OpenError::NotADirectory(directory),
+        _ if is_full(&error) => OpenError::Full { directory, detail: error.to_string() },
+        _ => OpenError::NotWritable { directory, error },
+    }
+}
+
+/// Takes the directory's lock, or says who holds it.
+pub(super) fn lock_directory(directory: &Path) -> Result<File, OpenError> {
+    let path = directory.join(LOCK_FILE);
+    let opened =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let mut file = opened.map_err(|error| directory_error(directory, error))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            let read = Read::by_ref(&mut file).take(20).read_to_string(&mut text);
+            let process = read.ok().and_then(|_| text.trim().parse::<u32>().ok());
+            let holder = process.map_or("another process".to_owned(), |id| format!("process {id}"));
+            return Err(OpenError::InUse { directory: directory.to_owned(), holder });
+        }
+        Err(TryLockError::Error(error)) => return Err(directory_error(directory, error)),
+    }
+    // The number is for people: on a full device the lock holds without it.
+    let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(file)
+}
+
+/// Makes the database file where it is missing: under another name first, so that a crash leaves none half made.
+pub(super) fn create_database(directory: &Path) -> Result<PathBuf, OpenError> {
+    let path = directory.join(DATABASE_FILE);
+    match std::fs::metadata(&path) {
+        Ok(found) if found.is_file() => return Ok(path),
+        Ok(_) => {
+            let detail = "it is not a regular file".to_owned();
+            return Err(OpenError::Foreign { file: path, detail });
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(directory_error(directory, error)),
+    }
+    let fresh = directory.join("store.redb.new");
+    let made = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&fresh);
+    made.map_err(|error| directory_error(directory, error))?;
+    let backing = FileBacking { file: fresh.clone() };
+    let database = open_database(&backing, 1024 * 1024);
+    let database = database.map_err(|error| open_error(directory, &path, &error.into()))?;
+    start(&database, directory, &path)?;
+    database.close().map_err(|error| open_error(directory, &path, &error.into()))?;
+    std::fs::rename(&fresh, &path)
+        .and_then(|()| File::open(directory)?.sync_all())
+        .map_err(|error| directory_error(directory, error))?;
+    Ok(path)
+}
+
+/// What an opened database says of itself.
+pub(super) struct Start {
+    pub(super) incarnation: u64,
+    pub(super) records: Vec<Arc<SignedRecord>>,
+    pub(super) transactions: u64,
+    pub(super) head: u64,
+}
+
+/// Lays out an empty database, or checks the layout of one with content.
+pub(super) fn start(database: &Database, directory: &Path, file: &Path) -> Result<(), OpenError> {
+    let broken = |broken: Broken| open_error(directory, file, &broken);
+    if is_empty(database).map_err(broken)? {
+        return lay_out(database).map_err(broken);
+    }
+    check_layout(database, file, broken)
+}
+
+/// Refuses what is no store, or a later version's.
+pub(super) fn check_layout(
+    database: &Database,
+    file: &Path,
+    broken: impl FnOnce(Broken) -> OpenError,
+) -> Result<(), OpenError> {
+    let file = file.to_owned();
+    match layout(database) {
+        Ok(Some(found)) if found > SCHEMA => Err(OpenError::Newer { file, found, known: SCHEMA }),
+        Ok(Some(1..)) => Ok(()),
+        Ok(Some(0) | None) => {
+            let detail = "it is a database of another program".to_owned();
+            Err(OpenError::Foreign { file, detail })
+        }
+        Err(error) => Err(broken(error)),
+    }
+}
+
+fn is_empty(database: &Database) -> Result<bool, Broken> {
+    Ok(database.begin_read()?.list_tables()?.next().is_none())
+}
+
+fn layout(database: &Database) -> Result<Option<u64>, Broken> {
+    let snapshot = database.begin_read()?;
+    if !snapshot.list_tables()?.any(|table| table.name() == META.name()) {
+        return Ok(None);
+    }
+    let meta = match snapshot.open_table(META) {
+        Err(redb::TableError::TableTypeMismatch { .. }) => return Ok(None),
+        opened => opened?,
+    };
+    Ok(meta.get(META_SCHEMA)?.map(|found| found.value()))
+}
+
+fn lay_out(database: &Database) -> Result<(), Broken> {
+    let txn = database.begin_write()?;
+    txn.open_table(META)?.insert(META_SCHEMA, SCHEMA)?;
+    txn.open_table(LOG)?;
+    txn.open_table(IDS)?;
+    txn.open_table(SEGMENTS)?;
+    txn.open_table(LEAVES)?;
+    txn.open_table(CERTIFICATES)?;
+    txn.open_table(ORDER)?;
+    txn.open_table(SUMMARY)?;
+    txn.open_table(KEYS)?;
+    txn.open_table(KEY_TIMES)?;
+    txn.open_table(CURSORS)?;
+    txn.open_table(RECORDS)?;
+    txn.commit()?;
+    Ok(())
+}
+
+/// Counts this start, durably, and reads what the last one left.
+pub(super) fn begin(database: &Database) -> Result<Start, Broken> {
+    let txn = database.begin_write()?;
+    let incarnation = {
+        let mut meta = txn.open_table(META)?;
+        let last = meta.get(META_INCARNATION)?.map_or(0, |last| last.value());
+        meta.insert(META_INCARNATION, last + 1)?;
+        last + 1
+    };
+    txn.commit()?;
+    let snapshot = database.begin_read()?;
+    Ok(Start {
+        incarnation,
+        records: records::all(&snapshot.open_table(RECORDS)?)?,
+        transactions: snapshot.open_table(IDS)?.len()?,
+        head: snapshot.open_table(LOG)?.last()?.map_or(0, |(position, _)| position.value()),
+    })
+}
+
+/// What a database's refusal means for whoever starts the peer.
+pub(super) fn open_error(directory: &Path, file: &Path, broken: &Broken) -> OpenError {
+    let (directory, file) = (directory.to_owned(), file.to_owned());
+    let error = match broken {
+        Broken::Damaged(detail) => return OpenError::Damaged { file, detail: detail.clone() },
+        Broken::Panicked(detail) => return OpenError::Damaged { file, detail: detail.clone() },
+        Broken::Closed => return OpenError::Failed { file, detail: "it was closed".to_owned() },
+        Broken::Database(error) => error,
+    };
+    match &**error {
+        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
+            OpenError::InUse { directory, holder: "another process".to_owned() }
+        }
+        redb::Error::UpgradeRequired(version) => {
+            let detail = format!("its file format is version {version}, which only older programs read");
+            OpenError::Foreign { file, detail }
+        }
+        redb::Error::Io(error) if is_full(error) => OpenError::Full { directory, detail: error.to_string() },
+        redb::Error::Io(error) if error.kind() == ErrorKind::PermissionDenied => {
+            OpenError::NotWritable { directory, error: io::Error::new(error.kind(), error.to_string()) }
+        }
+        redb::Error::Io(error) if error.kind() == ErrorKind::InvalidData => {
+            OpenError::Foreign { file, detail: error.to_string() }
+        }
+        redb::Error::Io(error) if error.kind() == ErrorKind::UnexpectedEof => {
+            OpenError::Damaged { file, detail: format!("it is cut off: {error}") }
+        }
+        redb::Error::Corrupted(detail) => OpenError::Damaged { file, detail: detail.clone() },
+        error => OpenError::Failed { file, detail: error.to_string() },
+    }
+}

@@ -1,0 +1,66 @@
+//! The tables of the database and the bounds of the store. Knows names, types and limits; reads and writes nothing.
+//!
+//! Transactions lie in a log by arrival position, so that a group appends to one place; everything that is
+//! looked up otherwise is an index of fixed-width keys that leads to the position.
+
+use redb::TableDefinition;
+
+/// Version of this layout; a store with a higher one is refused.
+pub(super) const SCHEMA: u64 = 1;
+/// In [`META`]: version of the layout.
+pub(super) const META_SCHEMA: &str = "schema";
+/// In [`META`]: starts of this peer so far.
+pub(super) const META_INCARNATION: &str = "incarnation";
+
+/// Single numbers by name.
+pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+/// Arrival position -> encoded `LogEntry`. Its last key is the head, so the newest entry must never be removed.
+pub(super) const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
+/// Transaction id -> arrival position.
+pub(super) const IDS: TableDefinition<&[u8; 32], u64> = TableDefinition::new("ids");
+/// (Position, segment) -> part of a body that is not inline.
+pub(super) const SEGMENTS: TableDefinition<(u64, u32), &[u8]> = TableDefinition::new("segments");
+/// Position -> leaf hashes, 32 bytes each, of a body of several chunks.
+pub(super) const LEAVES: TableDefinition<u64, &[u8]> = TableDefinition::new("leaves");
+/// SHA-256 -> certificate, DER.
+pub(super) const CERTIFICATES: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("certificates");
+/// (Publication time, id), big-endian: the order of reconciliation.
+pub(super) const ORDER: TableDefinition<&[u8; 40], ()> = TableDefinition::new("order");
+/// (Level, lower bound) -> (children, count, sum of ids): see `buckets`.
+pub(super) const SUMMARY: TableDefinition<&[u8; 41], &[u8; 44]> = TableDefinition::new("summary");
+/// Idempotency key -> (accepted, Unix ms; id).
+pub(super) const KEYS: TableDefinition<&str, (u64, &[u8; 32])> = TableDefinition::new("keys");
+/// (Accepted, Unix ms; idempotency key), to find the expired ones.
+pub(super) const KEY_TIMES: TableDefinition<(u64, &str), ()> = TableDefinition::new("key_times");
+/// Cursor -> last acknowledged position.
+pub(super) const CURSORS: TableDefinition<&str, u64> = TableDefinition::new("cursors");
+/// Peer id -> encoded `SignedRecord`.
+pub(super) const RECORDS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("records");
+
+/// Bodies up to this stay in the log entry: what travels in a push is read with its header (DESIGN: size rule).
+pub(super) const INLINE_BYTES_MAX: usize = sorcha_peer_core::types::bounds::PUSH_BODY_BYTES_MAX;
+/// Bytes of a segment: with its page header just below 64 KiB. The database gives every large value pages of
+/// a power of two, so segments of one chunk (16 KiB) would waste half the disk.
+pub(super) const SEGMENT_BYTES: usize = 64 * 1024 - 256;
+/// How long an idempotency key is remembered (node.proto, `SubmitRequest`), ms.
+pub(super) const KEY_AGE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// Expired keys removed with one group at most, so that no group waits for a long sweep (guess).
+pub(super) const KEY_SWEEP_MAX: usize = 256;
+/// Cursors held; a new one beyond is refused (guess: an application has a handful).
+pub(super) const CURSORS_MAX: u64 = 4096;
+/// Operations waiting for the writer; beyond it `persist` is refused at once (guess: a second's work).
+pub(super) const QUEUE_OPS_MAX: usize = 16_384;
+/// Bytes waiting for the writer; beyond it `persist` is refused, unless nothing else waits (guess).
+pub(super) const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Operations in one group at most (guess: some 30 ms of work).
+pub(super) const GROUP_OPS_MAX: usize = 4096;
+/// Bytes in one group at most, one larger body apart (guess: within the smallest useful cache).
+pub(super) const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Free bytes that must remain on the device after a group: room for the repair of the database at the next open,
+/// and for the logs of the neighbours (guess).
+pub(super) const RESERVE_BYTES: u64 = 8 * 1024 * 1024;
+/// Databases up to this are verified whole at every open (measured: 0.3 s per 100 MB); larger ones after a crash only.
+pub(super) const VERIFY_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// From this size on commits also save the state that makes the repair after a crash instant, at up to half
+/// the rate of single commits (measured: repair takes 2.0 s at 612 MB otherwise).
+pub(super) const QUICK_REPAIR_FROM_BYTES: u64 = 512 * 1024 * 1024;

@@ -1,0 +1,96 @@
+//! Tests of the store as a whole, by concern. Here: transactions to store and a way to wait for their answers.
+
+mod reading;
+
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message as _;
+use sorcha_peer_core::envelope::{Envelope, Record, SignedRecord};
+use sorcha_peer_core::event::StoreFault;
+use sorcha_peer_core::tree::Body;
+use sorcha_peer_core::types::{Address, PeerId, WallTime};
+
+use super::envelope::read_header;
+use super::{Recovered, Store, StoreOptions};
+
+const CACHE: u64 = 8 * 1024 * 1024;
+/// Far beyond what any answer takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn options(directory: &Path) -> StoreOptions {
+    StoreOptions { directory: directory.to_owned(), cache_bytes_max: CACHE }
+}
+
+fn open(directory: &Path) -> (Store, Recovered) {
+    Store::open(&options(directory)).expect("the store opens")
+}
+
+/// Transaction `number` of a fixed origin, published at `published` ms, with this body.
+fn transaction(number: u64, published: u64, body: impl Into<Bytes>) -> (Arc<Envelope>, Arc<Body>) {
+    let body = Body::new(body.into());
+    let header = sorcha_proto::v1::TransactionHeader {
+        network: "test".to_owned(),
+        origin: Bytes::copy_from_slice(PeerId::of_uri("spiffe://test/test/origin").as_bytes()),
+        incarnation: 1,
+        sequence: number,
+        register: "orders".to_owned(),
+        published_unix_ms: published,
+        body_bytes: body.bytes().len() as u64,
+        body_root: Bytes::copy_from_slice(body.root().as_bytes()),
+    };
+    let signed = Bytes::from(header.encode_to_vec());
+    let header = read_header(&signed).expect("just encoded");
+    let certificate = Bytes::from(format!("certificate {}", number % 3));
+    let envelope = Envelope::new(header, signed, Bytes::from_static(b"signature"), certificate);
+    (Arc::new(envelope), Arc::new(body))
+}
+
+fn small(number: u64) -> (Arc<Envelope>, Arc<Body>) {
+    transaction(number, 1_000_000 + number, format!("body {number}"))
+}
+
+/// Queues a transaction; the answer comes through the receiver.
+fn submit(
+    store: &Store,
+    (envelope, body): (Arc<Envelope>, Arc<Body>),
+    key: &str,
+) -> mpsc::Receiver<Result<u64, StoreFault>> {
+    let (sender, receiver) = mpsc::channel();
+    let done = Box::new(move |result| drop(sender.send(result)));
+    store.persist(envelope, body, key.to_owned(), WallTime::from_unix_ms(2_000_000), done);
+    receiver
+}
+
+fn persist(store: &Store, transaction: (Arc<Envelope>, Arc<Body>)) -> Result<u64, StoreFault> {
+    submit(store, transaction, "").recv_timeout(PATIENCE).expect("an answer comes")
+}
+
+fn record(name: &str, sequence: u64) -> Arc<SignedRecord> {
+    let uri = format!("spiffe://test/test/{name}");
+    let said = sorcha_proto::v1::PeerRecord {
+        uri: uri.clone(),
+        incarnation: 1,
+        sequence,
+        addresses: vec!["127.0.0.1:7450".to_owned()],
+        ..Default::default()
+    };
+    let record = Record {
+        uri,
+        incarnation: 1,
+        sequence,
+        addresses: vec![Address::new("127.0.0.1:7450")],
+        site: String::new(),
+        leaving: false,
+        software: String::new(),
+    };
+    Arc::new(SignedRecord {
+        peer: record.peer(),
+        record,
+        signed: Bytes::from(said.encode_to_vec()),
+        signature: Bytes::from_static(b"signature"),
+        certificate: Bytes::from_static(b"certificate"),
+    })
+}

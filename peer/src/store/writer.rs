@@ -1,0 +1,216 @@
+//! The writer's thread: takes what waits, commits it as one group, syncs, answers; and opens the database anew after
+//! a fault of the device. Nothing is answered as durable before its commit has returned.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sorcha_peer_core::event::StoreFault;
+
+use super::fault::{Broken, guarded};
+use super::group::{self, Applied, Operation};
+use super::open::open_database;
+use super::queue::Group;
+use super::schema::{QUICK_REPAIR_FROM_BYTES, RESERVE_BYTES};
+use super::shared::Shared;
+
+/// First pause between attempts on a device that fails; doubles until a commit succeeds (guess).
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// Longest such pause (guess: an attempt may read the whole database).
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Runs until the store is closed.
+pub(super) fn run(shared: Arc<Shared>) {
+    let mut writer = Writer { shared, pause: PAUSE_MIN, reopen_at: None, hold: None, unsynced: false };
+    writer.work();
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    pause: Duration,
+    /// When to try to open the database again, and why it is closed.
+    reopen_at: Option<(Instant, StoreFault)>,
+    /// Until when transactions are refused, though the database is open, and why.
+    hold: Option<(Instant, StoreFault)>,
+    /// The database was opened after a fault: even a group that changes nothing commits, and so syncs, before it
+    /// is answered.
+    unsynced: bool,
+}
+
+impl Drop for Writer {
+    // Also when a callback panicked: those who come later are refused, not left waiting.
+    fn drop(&mut self) {
+        self.shared.queue.close();
+        loop {
+            let rest = self.shared.queue.take(None);
+            let fault = StoreFault::Failed("the store is closed: the peer is shutting down".to_owned());
+            rest.operations.into_iter().for_each(|operation| operation.refuse(&fault));
+            if rest.last {
+                break;
+            }
+        }
+        self.shared.shut();
+    }
+}
+
+impl Writer {
+    fn work(&mut self) {
+        loop {
+            let deadline = self.reopen_at.as_ref().map(|(at, _)| *at);
+            let Group { operations, reopen, last } = self.shared.queue.take(deadline);
+            if reopen.is_some_and(|generation| generation == self.shared.door.generation()) {
+                self.close_database();
+            }
+            let opened = self.ensure_open();
+            if !operations.is_empty() {
+                match opened {
+                    Ok(()) => self.commit(operations),
+                    Err(fault) => refuse_all(operations, &fault),
+                }
+            }
+            if last {
+                return;
+            }
+        }
+    }
+
+    fn commit(&mut self, operations: Vec<Operation>) {
+        let operations = match self.room_for(&operations) {
+            Ok(()) => operations,
+            Err(fault) => {
+                // Only transactions need room; the rest is small and may use the reserve.
+                let (transactions, rest): (Vec<_>, Vec<_>) = operations
+                    .into_iter()
+                    .partition(|operation| matches!(operation, Operation::Persist { .. }));
+                refuse_all(transactions, &fault);
+                if rest.is_empty() {
+                    return;
+                }
+                rest
+            }
+        };
+        let started = Instant::now();
+        match self.attempt_twice(&operations) {
+            Ok(applied) => {
+                self.unsynced = false;
+                self.pause = PAUSE_MIN;
+                self.hold = None;
+                self.shared.committed(&applied, started.elapsed());
+                for (operation, outcome) in operations.into_iter().zip(applied.outcomes) {
+                    operation.answer(outcome);
+                }
+            }
+            Err(fault) => {
+                self.hold = Some((self.next_attempt(), fault.clone()));
+                refuse_all(operations, &fault);
+            }
+        }
+    }
+
+    /// A fault ends the database's session: it is opened anew, so that reads go on. Unless space is missing the group
+    /// is tried once more, which also finds what the failed commit may have made durable.
+    fn attempt_twice(&mut self, operations: &[Operation]) -> Result<Applied, StoreFault> {
+        let broken = match self.attempt(operations) {
+            Ok(applied) => return Ok(applied),
+            Err(broken) => broken,
+        };
+        self.reopen(&broken)?;
+        if broken.is_full() {
+            return Err(broken.fault(&self.shared.file));
+        }
+        self.attempt(operations).or_else(|broken| {
+            self.reopen(&broken)?;
+            Err(broken.fault(&self.shared.file))
+        })
+    }
+
+    fn reopen(&mut self, broken: &Broken) -> Result<(), StoreFault> {
+        let fault = broken.fault(&self.shared.file);
+        tracing::warn!(%fault, "the database is closed, opened again and verified");
+        self.close_database();
+        self.ensure_open()
+    }
+
+    /// When a failing device is tried again.
+    fn next_attempt(&mut self) -> Instant {
+        // Several peers may share the device: none of them in step.
+        let jitter = jiff::Timestamp::now().subsec_nanosecond().unsigned_abs() % 1000;
+        let pause = self.pause.mul_f64(0.5 + f64::from(jitter) / 1000.0);
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        Instant::now() + pause
+    }
+
+    /// One transaction of the database: durable where this answers `Ok`.
+    fn attempt(&self, operations: &[Operation]) -> Result<Applied, Broken> {
+        let now = (self.shared.clock)();
+        guarded(|| {
+            let mut txn = self.shared.door.begin_write()?;
+            txn.set_quick_repair(self.shared.stats().bytes >= QUICK_REPAIR_FROM_BYTES);
+            let applied = group::apply(&txn, operations, now)?;
+            if applied.changed || self.unsynced {
+                txn.commit()?;
+            } else {
+                txn.abort()?;
+            }
+            Ok(applied)
+        })
+    }
+
+    /// Refuses before the device does: a full device would end the database's session.
+    fn room_for(&self, operations: &[Operation]) -> Result<(), StoreFault> {
+        if let Some((until, fault)) = &self.hold
+            && Instant::now() < *until
+        {
+            return Err(fault.clone());
+        }
+        let Some(available) = self.shared.backing.available() else { return Ok(()) };
+        let bytes: usize = operations.iter().map(Operation::bytes).sum();
+        // Pages are copied on write: about twice the bytes, and the indices.
+        if available >= RESERVE_BYTES + 2 * bytes as u64 {
+            return Ok(());
+        }
+        Err(StoreFault::Full(format!(
+            "{} has {available} bytes left on its device, of which {RESERVE_BYTES} stay in reserve; accepting again \
+             as soon as there is space",
+            self.shared.file.display()
+        )))
+    }
+
+    fn close_database(&mut self) {
+        let Some(database) = self.shared.door.take() else { return };
+        let closed = guarded(|| Ok(database.close()?));
+        if let Err(broken) = closed {
+            tracing::debug!(fault = %broken.fault(&self.shared.file), "closing after a fault");
+        }
+        // What the system still holds may differ from what is on the device after a failed sync.
+        self.shared.backing.forget_cached();
+    }
+
+    fn ensure_open(&mut self) -> Result<(), StoreFault> {
+        if self.shared.door.is_open() {
+            return Ok(());
+        }
+        if let Some((at, fault)) = &self.reopen_at
+            && Instant::now() < *at
+        {
+            return Err(fault.clone());
+        }
+        match guarded(|| Ok(open_database(&*self.shared.backing, self.shared.cache_bytes_max)?)) {
+            Ok(database) => {
+                self.reopen_at = None;
+                self.unsynced = true;
+                self.shared.door.put(database);
+                Ok(())
+            }
+            Err(broken) => {
+                let fault = broken.fault(&self.shared.file);
+                tracing::warn!(%fault, "the database does not open; it is tried again");
+                self.reopen_at = Some((self.next_attempt(), fault.clone()));
+                Err(fault)
+            }
+        }
+    }
+}
+
+fn refuse_all(operations: Vec<Operation>, fault: &StoreFault) {
+    operations.into_iter().for_each(|operation| operation.refuse(fault));
+}
