@@ -1,0 +1,229 @@
+//! The command line: flags to scenarios, reports to the output.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::network::Conditions;
+use crate::network::delay::Delay;
+use crate::scenario::reach::Reach;
+use crate::scenario::soak::Soak;
+use crate::world::{Planted, Settings};
+
+/// A heartbeat this long never comes in a run of `reach`, so that dead peers stay unnoticed, as DESIGN § 8 asks.
+const HEARTBEAT_NEVER: Duration = Duration::from_secs(3600);
+
+/// Simulates Sorcha peers: the shipping core under a virtual clock, network and disk.
+///
+/// The same seed gives the same run; the trace hash at the end says whether two runs were the same.
+/// Exit codes: 0 all held, 1 a property was violated, 2 a bad argument.
+#[derive(Debug, Parser)]
+#[command(name = "sorcha-peer-sim", version, propagate_version = true)]
+pub struct Cli {
+    /// What to simulate.
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What to simulate.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measure how fast transactions reach everybody, and what that costs
+    Reach(ReachArgs),
+    /// Make random faults over a small network and check that what must hold does hold
+    Soak(SoakArgs),
+}
+
+/// Flags of `reach`.
+#[derive(Debug, Args)]
+struct ReachArgs {
+    /// Peers in the network (2 to 20000)
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..=20_000))]
+    peers: u32,
+    /// Transactions to be measured (1 to 10000)
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    transactions: u32,
+    /// Transactions sent before, so that what peers estimate is warm (0 to 10000)
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    warm_up: u32,
+    /// Length of each body in bytes (0 to 4194304); above 4096 bodies are fetched in chunks
+    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(0..=4_194_304))]
+    body_bytes: u32,
+    /// Virtual time between two measured transactions, ms (10 to 600000)
+    #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=600_000))]
+    spacing_ms: u64,
+    /// Mean one-way delay, ms (0.1 to 10000)
+    #[arg(long, value_name = "MS", default_value_t = 60.0, value_parser = |text: &str| number(text, 0.1, 10_000.0))]
+    delay_ms: f64,
+    /// Spread of the delays: standard deviation of their logarithm (0 to 3)
+    #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = |text: &str| number(text, 0.0, 3.0))]
+    sigma: f64,
+    /// Share of frames dropped by overloaded senders (0 to 0.9)
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = |text: &str| number(text, 0.0, 0.9))]
+    drop: f64,
+    /// Share of peers that die silently once all are linked (0 to 0.9)
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = |text: &str| number(text, 0.0, 0.9))]
+    dead: f64,
+    /// Share of TCP segments lost: frames come late and hold back those behind them (0 to 0.9)
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = |text: &str| number(text, 0.0, 0.9))]
+    tcp_loss: f64,
+    /// What each peer can send, megabits per second (0 to 1000000); 0: no bound
+    #[arg(long, value_name = "MBPS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
+    bandwidth_mbps: u64,
+    /// Let dead peers be noticed: the shipping heartbeat instead of none
+    #[arg(long)]
+    heartbeat: bool,
+    /// Begin with three bootstrap peers instead of all records
+    #[arg(long)]
+    cold: bool,
+    /// Everything random follows from it
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Form of the report
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// Flags of `soak`.
+#[derive(Debug, Args)]
+struct SoakArgs {
+    /// How many seeds to run, one after another (1 to 1000000)
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    seeds: u64,
+    /// The first seed
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Peers (3 to 200); left out, each seed chooses 8 to 30
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(3..=200))]
+    peers: Option<u32>,
+    /// How long faults are made, virtual seconds (1 to 86400)
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: u64,
+    /// Plant a fault, to see the checker catch it
+    #[arg(long, value_enum)]
+    plant: Option<Plant>,
+    /// Form of the report
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// Forms of reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+    Yaml,
+}
+
+/// Faults that can be planted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Plant {
+    /// Disks answer before they have written.
+    AnswerBeforeDurable,
+}
+
+impl Cli {
+    /// Runs what was asked for and writes its report.
+    pub fn run(self, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Reach(args) => {
+                let report = args.scenario().run();
+                show(out, args.output, &report, |out| report.table(out))?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Soak(args) => {
+                let report = args.scenario().run();
+                show(out, args.output, &report, |out| report.table(out))?;
+                Ok(if report.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+            }
+        }
+    }
+}
+
+impl ReachArgs {
+    fn scenario(&self) -> Reach {
+        let mut settings = Settings { seed: self.seed, keep_records: false, ..Settings::default() };
+        if !self.heartbeat {
+            settings.config.heartbeat_interval = HEARTBEAT_NEVER;
+        }
+        Reach {
+            peers: self.peers as usize,
+            transactions: self.transactions as usize,
+            warm_up: self.warm_up as usize,
+            body_bytes: self.body_bytes as usize,
+            spacing: self.spacing_ms * 1000,
+            dead: self.dead,
+            cold: self.cold,
+            conditions: Conditions {
+                delay: Delay { mean_ms: self.delay_ms, sigma: self.sigma },
+                drop: self.drop,
+                tcp_loss: self.tcp_loss,
+                bandwidth_bps: self.bandwidth_mbps * 1_000_000,
+                ..Conditions::default()
+            },
+            settings,
+        }
+    }
+}
+
+impl SoakArgs {
+    fn scenario(&self) -> Soak {
+        Soak {
+            seed: self.seed,
+            seeds: self.seeds,
+            peers: self.peers.map(|peers| peers as usize),
+            seconds: self.seconds,
+            planted: self.plant.map(|Plant::AnswerBeforeDurable| Planted::AnswerBeforeDurable),
+            settings: Settings::default(),
+        }
+    }
+}
+
+fn show(
+    out: &mut dyn Write,
+    format: Format,
+    report: &impl serde::Serialize,
+    table: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
+    match format {
+        Format::Table => table(out)?,
+        Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(report)?)?,
+        Format::Yaml => write!(out, "{}", serde_saphyr::to_string(report)?)?,
+    }
+    Ok(())
+}
+
+fn number(text: &str, least: f64, most: f64) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (least..=most).contains(&value) => Ok(value),
+        _ => Err(format!("write a number from {least} to {most}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(args: &[&str]) -> String {
+        let error = Cli::try_parse_from(args).expect_err("the arguments are bad");
+        assert_eq!(error.exit_code(), 2);
+        error.to_string()
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_with_flag_value_and_range() {
+        for (flag, value, range) in [
+            ("--peers", "1", "2..=20000"),
+            ("--drop", "1.5", "from 0 to 0.9"),
+            ("--delay-ms", "NaN", "from 0.1 to 10000"),
+            ("--sigma", "wide", "from 0 to 3"),
+            ("--output", "xml", "table, json, yaml"),
+        ] {
+            let text = refusal(&["sorcha-peer-sim", "reach", flag, value]);
+            assert!(text.contains(flag) && text.contains(value) && text.contains(range), "{text}");
+        }
+        assert!(refusal(&["sorcha-peer-sim", "soak", "--seeds", "0"]).contains("1..=1000000"));
+    }
+}

@@ -1,0 +1,137 @@
+//! One simulated machine: the shipping core, its disk, its clocks and its line.
+
+use bytes::Bytes;
+use sorcha_peer_core::config::Identity;
+use sorcha_peer_core::peer::Peer;
+use sorcha_peer_core::types::{Address, Now, PeerId, Time, WallTime};
+
+use crate::disk::Disk;
+use crate::network::egress::Egress;
+use crate::queue::Micros;
+use crate::seal;
+
+/// Wall clock of the simulation's begin: 2026-01-01T00:00:00Z.
+pub const WALL_START_MS: u64 = 1_767_225_600_000;
+
+/// How a machine stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Power {
+    /// The peer runs.
+    Running,
+    /// The process is gone, the machine answers: connections are refused.
+    Stopped,
+    /// The machine is gone without a word: nothing answers.
+    Dead,
+}
+
+/// A machine with a peer.
+#[derive(Debug)]
+pub struct Machine {
+    /// Its number, from 0.
+    pub number: usize,
+    /// SHA-256 of its URI.
+    pub id: PeerId,
+    /// Name in the certificate.
+    pub identity: Identity,
+    /// Where it can be dialled.
+    pub address: Address,
+    /// Shared by all that it signs.
+    pub certificate: Bytes,
+    /// Numbers of the machines it begins with.
+    pub bootstrap: Vec<usize>,
+    /// The shipping core, while it runs.
+    pub core: Option<Peer>,
+    /// How it stands.
+    pub power: Power,
+    /// Counts starts and ends, so that answers to an earlier life are dropped.
+    pub epoch: u32,
+    /// As durable on its disk.
+    pub incarnation: u64,
+    /// Its disk; survives the peer.
+    pub disk: Disk,
+    /// Its line.
+    pub egress: Egress,
+    /// The verifying thread is busy until then.
+    pub verifying_until: Micros,
+    /// The earliest wake-up that is planned.
+    pub wake: Option<Micros>,
+    /// How far its wall clock is ahead of the simulation's, ms.
+    pub wall_ahead_ms: i64,
+    /// Its monotonic clock's reading at the simulation's begin.
+    monotonic_start: Micros,
+}
+
+impl Machine {
+    /// A machine that does not run yet.
+    pub fn new(seed: u64, number: usize, bootstrap: Vec<usize>) -> Self {
+        let identity = Identity { uri: format!("spiffe://sim.test/sim/peer-{number:05}") };
+        Self {
+            number,
+            id: identity.peer(),
+            certificate: seal::certificate(seed, number, &identity.uri),
+            identity,
+            address: address_of(number),
+            bootstrap,
+            core: None,
+            power: Power::Stopped,
+            epoch: 0,
+            incarnation: 0,
+            disk: Disk::default(),
+            egress: Egress::default(),
+            verifying_until: 0,
+            wake: None,
+            wall_ahead_ms: 0,
+            // Unlike on every machine, so that a time of one peer's means nothing to another.
+            monotonic_start: 3_600_000_000 + number as u64 * 1_000_003,
+        }
+    }
+
+    /// Both clocks as the peer reads them.
+    pub fn now(&self, at: Micros) -> Now {
+        let wall = (WALL_START_MS + at / 1000).saturating_add_signed(self.wall_ahead_ms);
+        Now { time: Time::from_micros(self.monotonic_start + at), wall: WallTime::from_unix_ms(wall) }
+    }
+
+    /// The simulation's time of a point on the peer's monotonic clock.
+    pub fn at(&self, time: Time) -> Micros {
+        time.as_micros().saturating_sub(self.monotonic_start)
+    }
+
+    /// Whether the peer runs.
+    pub fn runs(&self) -> bool {
+        self.power == Power::Running
+    }
+}
+
+/// Where machine `number` listens.
+pub fn address_of(number: usize) -> Address {
+    Address::new(format!("10.{}.{}.{}:7450", number >> 16 & 255, number >> 8 & 255, number & 255))
+}
+
+/// The machine that an address belongs to, whether or not there is one of that number.
+pub fn number_of(address: &Address) -> Option<usize> {
+    let octets = address.as_str().strip_prefix("10.")?.strip_suffix(":7450")?;
+    octets.split('.').try_fold(0, |number, octet| Some(number << 8 | usize::from(octet.parse::<u8>().ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_names_its_machine() {
+        for number in [0, 1, 255, 256, 9_999, 70_000] {
+            assert_eq!(number_of(&address_of(number)), Some(number));
+        }
+        assert_eq!(number_of(&Address::new("elsewhere:7450")), None);
+    }
+
+    #[test]
+    fn a_machine_reads_its_own_clocks() {
+        let mut machine = Machine::new(1, 3, Vec::new());
+        machine.wall_ahead_ms = -5;
+        let now = machine.now(2_000_000);
+        assert_eq!(now.wall.as_unix_ms(), WALL_START_MS + 1_995);
+        assert_eq!(machine.at(now.time), 2_000_000);
+    }
+}
