@@ -1,1 +1,64 @@
-fn main() {}
+//! `cargo xtask`: the one entry point for people who work on this repository.
+//!
+//! Knows the programs of the workspace by their command lines only. It depends on none of its crates, so
+//! that it builds in seconds and can judge them from outside.
+
+mod bench;
+mod generate;
+mod lint;
+mod processes;
+mod shell;
+mod test;
+mod tidy;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Everything a developer does with Sorcha Peer Network.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, arg_required_else_help = true)]
+#[command(after_help = "\
+New here?  `cargo xtask up` starts five real peers on this machine; `cargo xtask test` runs all tests.
+
+Exit codes: 0 ok, 1 failed, 2 usage.")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Build the programs and run the network of a manifest on this machine, in the foreground.
+    Up(up::Args),
+    /// Run all tests of the workspace and say how many ran, and what was skipped and why.
+    Test(test::Args),
+    /// Hold the architecture by checks: floors, purity, rooms, sizes, texts, licences.
+    Tidy,
+    /// Write the generated files that are committed, or check that they are current.
+    Generate(generate::Args),
+    /// Formatting, clippy, documentation, tidy and generated files: all that is no test.
+    Lint,
+    /// Run a named measurement, or compare it with its bar.
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = shell::Workspace::find().and_then(|workspace| match cli.verb {
+        Verb::Up(args) => up::run(&workspace, &args),
+        Verb::Test(args) => test::run(&workspace, &args),
+        Verb::Tidy => tidy::run(&workspace),
+        Verb::Generate(args) => generate::run(&workspace, &args),
+        Verb::Lint => lint::run(&workspace),
+        Verb::Bench(args) => bench::run(&workspace, &args),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            shell::complain(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
