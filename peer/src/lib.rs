@@ -3,6 +3,9 @@
 //! The driver (`driver`) is one loop: await an input, hand it to the core, drain the outputs, start the
 //! effects. Transports, store, verification and the local APIs run beside it and speak to it in values.
 
+pub mod api;
+pub mod cli;
+pub mod metrics;
 pub mod node;
 pub mod store;
 pub mod transport;

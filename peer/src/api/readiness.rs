@@ -1,0 +1,145 @@
+//! What `/readyz` wants to know beside the driver's own figures: whether the local API serves and how long
+//! the certificate is valid. Being linked is deliberately no part of it: a partition would take the
+//! applications beside the peer down.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use sorcha_peer_core::types::WallTime;
+use tokio::sync::watch;
+
+use crate::node::NodeHandle;
+
+/// Validity of the certificate that the peer shows to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Certificate {
+    /// First moment.
+    pub not_before: WallTime,
+    /// Last moment.
+    pub not_after: WallTime,
+}
+
+/// Cheap to clone; all clones see the same.
+#[derive(Debug, Clone)]
+pub struct Readiness {
+    serving: Arc<AtomicBool>,
+    certificate: Arc<watch::Sender<Option<Certificate>>>,
+    started: Instant,
+}
+
+/// One check of `/readyz`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// `store`, `api`, `certificate`.
+    pub name: String,
+    /// Whether it holds.
+    pub ok: bool,
+    /// As a sentence.
+    pub reason: String,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Readiness {
+    /// Nothing is ready yet; the process's uptime counts from here.
+    pub fn new() -> Self {
+        Self {
+            serving: Arc::default(),
+            certificate: Arc::new(watch::Sender::new(None)),
+            started: Instant::now(),
+        }
+    }
+
+    /// Told by whoever loads the certificate, at the start and after every reload.
+    pub fn set_certificate(&self, certificate: Certificate) {
+        self.certificate.send_replace(Some(certificate));
+    }
+
+    /// The certificate told last.
+    pub fn certificate(&self) -> Option<Certificate> {
+        *self.certificate.borrow()
+    }
+
+    /// Told by the local API.
+    pub fn set_serving(&self, serving: bool) {
+        self.serving.store(serving, Ordering::Release);
+    }
+
+    /// Milliseconds since [`Readiness::new`].
+    pub fn uptime_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// All checks, in a fixed order.
+    pub async fn checks(&self, node: &NodeHandle, now: WallTime) -> Vec<Check> {
+        let store = match tokio::time::timeout(super::DRIVER_ANSWERS_WITHIN, node.status()).await {
+            Err(_) => Err("the driver does not answer".to_owned()),
+            Ok(Err(stopped)) => Err(stopped.to_string()),
+            Ok(Ok(status)) => status.store_fault.map_or(Ok("the store accepts transactions".to_owned()), Err),
+        };
+        let api = if self.serving.load(Ordering::Acquire) {
+            Ok("the local API serves".to_owned())
+        } else {
+            Err("the local API does not serve".to_owned())
+        };
+        [("store", store), ("api", api), ("certificate", certificate(self.certificate(), now))]
+            .into_iter()
+            .map(|(name, found)| Check {
+                name: name.to_owned(),
+                ok: found.is_ok(),
+                reason: found.unwrap_or_else(|reason| reason),
+            })
+            .collect()
+    }
+}
+
+fn certificate(certificate: Option<Certificate>, now: WallTime) -> Result<String, String> {
+    let Some(Certificate { not_before, not_after }) = certificate else {
+        return Err("no certificate is loaded".to_owned());
+    };
+    if now < not_before {
+        Err(format!("the certificate is not valid before {}: check the clock", time_text(not_before)))
+    } else if now > not_after {
+        Err(format!("the certificate expired at {}: renew it", time_text(not_after)))
+    } else {
+        Ok(format!("the certificate is valid until {}", time_text(not_after)))
+    }
+}
+
+/// RFC 3339 in UTC, milliseconds; the bare number where no calendar reaches.
+pub fn time_text(at: WallTime) -> String {
+    i64::try_from(at.as_unix_ms())
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+        .map_or_else(|| format!("{} ms", at.as_unix_ms()), |time| format!("{time:.3}"))
+}
+
+/// The wall clock, read now.
+pub fn wall_now() -> WallTime {
+    WallTime::from_unix_ms(u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_counts_only_within_its_validity() {
+        let at = WallTime::from_unix_ms;
+        let valid = Some(Certificate { not_before: at(1_000), not_after: at(2_000) });
+        let check = |certificate_, now, expected: &str| {
+            let found = certificate(certificate_, at(now)).unwrap_or_else(|reason| reason);
+            assert!(found.contains(expected), "{found}");
+        };
+        check(None, 0, "no certificate");
+        check(valid, 999, "not valid before 1970-01-01T00:00:01.000Z");
+        check(valid, 1_000, "is valid until 1970-01-01T00:00:02.000Z");
+        check(valid, 2_001, "expired at");
+    }
+}

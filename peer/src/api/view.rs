@@ -1,0 +1,400 @@
+//! What both APIs show: the protobuf messages of `Node`, and the same in JSON.
+//!
+//! JSON follows the messages field by field in camelCase. Unlike protobuf's own JSON mapping, ids are
+//! hexadecimal, 64-bit counters are numbers and the state is a plain word.
+
+use serde::{Deserialize, Serialize};
+use sorcha_peer_core::envelope::Envelope;
+use sorcha_peer_core::event::Event;
+use sorcha_peer_core::types::WallTime;
+use sorcha_peer_core::view::{PeerView, State, StatusView};
+use sorcha_proto::v1;
+
+use crate::api::readiness::Certificate;
+use crate::node::{Identity, NodeEvent};
+use crate::store::{StoreStats, Stored};
+
+/// A transaction's header.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TransactionJson {
+    /// Place in the order of arrival at this peer, from 1; 0 where it was not asked for.
+    pub position: u64,
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Label.
+    pub register: String,
+    /// SPIFFE URI of the origin.
+    pub origin: String,
+    /// Of the origin.
+    pub incarnation: u64,
+    /// Of the origin, within its incarnation.
+    pub sequence: u64,
+    /// By the origin's clock.
+    pub published_unix_ms: u64,
+    /// By this peer's clock.
+    pub received_unix_ms: u64,
+    /// Length of the body.
+    pub body_bytes: u64,
+}
+
+/// The peer at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusJson {
+    /// SPIFFE URI.
+    pub uri: String,
+    /// 64 hexadecimal digits.
+    pub peer_id: String,
+    /// Last part of the URI.
+    pub name: String,
+    /// Network id.
+    pub network: String,
+    /// `online`, `degraded`, `offline`, `draining`.
+    pub state: String,
+    /// Counts the starts.
+    pub incarnation: u64,
+    /// Of the program.
+    pub version: String,
+    /// Since the start.
+    pub uptime_ms: u64,
+    /// Itself not counted.
+    pub peers_known: u32,
+    /// With a link.
+    pub peers_linked: u32,
+    /// Of the grid.
+    pub rows: u32,
+    /// The own.
+    pub row: u32,
+    /// Transactions held.
+    pub transactions: u64,
+    /// On disk.
+    pub store_bytes: u64,
+    /// 0 where there is no certificate.
+    pub certificate_not_after_unix_ms: u64,
+    /// Told to others.
+    pub addresses: Vec<String>,
+    /// Operator's word for where it is.
+    pub site: String,
+    /// Empty while the store accepts.
+    pub store_fault: String,
+    /// Highest in the order of arrival.
+    pub position: u64,
+}
+
+/// Another peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerJson {
+    /// 64 hexadecimal digits.
+    pub peer_id: String,
+    /// SPIFFE URI.
+    pub uri: String,
+    /// Last part of the URI.
+    pub name: String,
+    /// A link stands.
+    pub linked: bool,
+    /// This side dialled it.
+    pub dialled: bool,
+    /// Of the link, or where it says it can be dialled.
+    pub address: String,
+    /// `stream`, `exchange`, `rest`; empty while not linked.
+    pub transport: String,
+    /// Smoothed round-trip time, microseconds; 0 while unknown.
+    pub rtt_us: u64,
+    /// In the grid.
+    pub row: u32,
+    /// Counts its starts.
+    pub incarnation: u64,
+    /// 0 while not linked.
+    pub linked_since_unix_ms: u64,
+    /// 0 where it gave no sign of life in this run.
+    pub last_seen_unix_ms: u64,
+    /// Operator's word for where it is.
+    pub site: String,
+    /// Of the last dial, since the last link.
+    pub last_error: String,
+    /// Program and version.
+    pub software: String,
+}
+
+/// All other peers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeersJson {
+    /// By peer id.
+    pub peers: Vec<PeerJson>,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventJson {
+    /// By this peer's clock.
+    pub at_unix_ms: u64,
+    /// Stable word.
+    pub kind: String,
+    /// SPIFFE URI or id of the peer concerned, where there is one.
+    pub peer: String,
+    /// As a sentence.
+    pub message: String,
+}
+
+/// Answer to a submission.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SubmittedJson {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// The idempotency key was known: the id is of the transaction accepted earlier.
+    pub duplicate: bool,
+    /// By this peer's clock; 0 for a duplicate.
+    pub published_unix_ms: u64,
+}
+
+/// A page of the transactions held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PageJson {
+    /// In the order of arrival.
+    pub transactions: Vec<TransactionJson>,
+    /// Ask for the next page with `after` set to this.
+    pub next: u64,
+    /// Highest position now; equal to `next` on the last page.
+    pub head: u64,
+}
+
+impl From<v1::Transaction> for TransactionJson {
+    fn from(from: v1::Transaction) -> Self {
+        Self {
+            position: 0,
+            id: hex::encode(&from.id),
+            register: from.register,
+            origin: from.origin,
+            incarnation: from.incarnation,
+            sequence: from.sequence,
+            published_unix_ms: from.published_unix_ms,
+            received_unix_ms: from.received_unix_ms,
+            body_bytes: from.body_bytes,
+        }
+    }
+}
+
+impl From<v1::Status> for StatusJson {
+    fn from(from: v1::Status) -> Self {
+        let state = from.state().as_str_name().trim_start_matches("STATE_").to_lowercase();
+        Self {
+            uri: from.uri,
+            peer_id: hex::encode(&from.peer_id),
+            name: from.name,
+            network: from.network,
+            state,
+            incarnation: from.incarnation,
+            version: from.version,
+            uptime_ms: from.uptime_ms,
+            peers_known: from.peers_known,
+            peers_linked: from.peers_linked,
+            rows: from.rows,
+            row: from.row,
+            transactions: from.transactions,
+            store_bytes: from.store_bytes,
+            certificate_not_after_unix_ms: from.certificate_not_after_unix_ms,
+            addresses: from.addresses,
+            site: from.site,
+            store_fault: from.store_fault,
+            position: from.position,
+        }
+    }
+}
+
+impl From<v1::PeerInfo> for PeerJson {
+    fn from(from: v1::PeerInfo) -> Self {
+        Self {
+            peer_id: hex::encode(&from.peer_id),
+            uri: from.uri,
+            name: from.name,
+            linked: from.linked,
+            dialled: from.dialled,
+            address: from.address,
+            transport: from.transport,
+            rtt_us: from.rtt_us,
+            row: from.row,
+            incarnation: from.incarnation,
+            linked_since_unix_ms: from.linked_since_unix_ms,
+            last_seen_unix_ms: from.last_seen_unix_ms,
+            site: from.site,
+            last_error: from.last_error,
+            software: from.software,
+        }
+    }
+}
+
+impl From<v1::Event> for EventJson {
+    fn from(from: v1::Event) -> Self {
+        Self { at_unix_ms: from.at_unix_ms, kind: from.kind, peer: from.peer, message: from.message }
+    }
+}
+
+impl From<v1::SubmitResponse> for SubmittedJson {
+    fn from(from: v1::SubmitResponse) -> Self {
+        Self {
+            id: hex::encode(&from.id),
+            duplicate: from.duplicate,
+            published_unix_ms: from.published_unix_ms,
+        }
+    }
+}
+
+/// A transaction as `Node` shows it, without its body.
+pub fn transaction(stored: &Stored) -> v1::Transaction {
+    let header = stored.envelope.header();
+    v1::Transaction {
+        id: stored.envelope.id().as_bytes().to_vec().into(),
+        register: header.register.clone(),
+        origin: origin_uri(&stored.envelope),
+        incarnation: header.incarnation,
+        sequence: header.sequence,
+        published_unix_ms: header.published.as_unix_ms(),
+        received_unix_ms: stored.received.as_unix_ms(),
+        body_bytes: header.body_bytes,
+        body: bytes::Bytes::new(),
+    }
+}
+
+/// A transaction in JSON, with its position.
+pub fn transaction_json(stored: &Stored) -> TransactionJson {
+    TransactionJson { position: stored.position, ..transaction(stored).into() }
+}
+
+/// SPIFFE URI in the origin's certificate; the origin's id in hexadecimal where the certificate has none.
+fn origin_uri(envelope: &Envelope) -> String {
+    spiffe_uri(envelope.certificate()).unwrap_or_else(|| envelope.header().origin.to_string())
+}
+
+fn spiffe_uri(certificate: &[u8]) -> Option<String> {
+    use x509_parser::extensions::GeneralName;
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let names = certificate.subject_alternative_name().ok()??;
+    names.value.general_names.iter().find_map(|name| match name {
+        GeneralName::URI(uri) => Some((*uri).to_owned()),
+        _ => None,
+    })
+}
+
+/// The peer at a glance.
+pub fn status(
+    identity: &Identity,
+    view: &StatusView,
+    stats: StoreStats,
+    position: u64,
+    certificate: Option<Certificate>,
+    uptime_ms: u64,
+) -> v1::Status {
+    let state = match view.state {
+        State::Online => v1::status::State::Online,
+        State::Degraded => v1::status::State::Degraded,
+        State::Offline => v1::status::State::Offline,
+        State::Draining => v1::status::State::Draining,
+    };
+    v1::Status {
+        uri: identity.uri.clone(),
+        peer_id: identity.id.as_bytes().to_vec().into(),
+        name: identity.name.clone(),
+        network: identity.network.clone(),
+        state: state.into(),
+        incarnation: identity.incarnation,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_ms,
+        peers_known: view.peers_known as u32,
+        peers_linked: view.peers_linked as u32,
+        rows: view.rows,
+        row: view.row,
+        transactions: stats.transactions,
+        store_bytes: stats.bytes,
+        certificate_not_after_unix_ms: certificate.map_or(0, |it| it.not_after.as_unix_ms()),
+        addresses: view.addresses.iter().map(ToString::to_string).collect(),
+        site: identity.site.clone(),
+        store_fault: view.store_fault.clone().unwrap_or_default(),
+        position,
+    }
+}
+
+/// One other peer.
+pub fn peer(view: &PeerView) -> v1::PeerInfo {
+    let link = view.link.as_ref();
+    let address = link.map(|link| &link.address).or(view.addresses.first());
+    v1::PeerInfo {
+        peer_id: view.id.as_bytes().to_vec().into(),
+        uri: view.uri.clone(),
+        name: view.uri.rsplit('/').next().unwrap_or_default().to_owned(),
+        linked: link.is_some(),
+        dialled: link.is_some_and(|link| link.dialled),
+        address: address.map(ToString::to_string).unwrap_or_default(),
+        transport: link.map_or("", |link| link.rung.as_str()).to_owned(),
+        rtt_us: link.and_then(|link| link.rtt).map_or(0, |rtt| rtt.as_micros() as u64),
+        row: view.row,
+        incarnation: view.incarnation,
+        linked_since_unix_ms: link.map_or(0, |link| link.since.as_unix_ms()),
+        last_seen_unix_ms: view.last_seen.map_or(0, WallTime::as_unix_ms),
+        site: view.site.clone(),
+        last_error: view.last_error.clone().unwrap_or_default(),
+        software: view.software.clone(),
+    }
+}
+
+/// Something that happened. The words of `kind` are stable.
+pub fn event(from: &NodeEvent) -> v1::Event {
+    let (kind, peer, message) = words(&from.event);
+    v1::Event { at_unix_ms: from.at.as_unix_ms(), kind: kind.to_owned(), peer, message }
+}
+
+/// A reader of events was too slow for some of them.
+pub fn events_missed(at: WallTime, missed: u64) -> v1::Event {
+    v1::Event {
+        at_unix_ms: at.as_unix_ms(),
+        kind: "events.missed".to_owned(),
+        peer: String::new(),
+        message: format!("{missed} events came faster than they were read and are left out"),
+    }
+}
+
+/// Stable word, peer concerned, sentence.
+fn words(event: &Event) -> (&'static str, String, String) {
+    match event {
+        Event::LinkReady { peer, dialled, .. } => {
+            let side = if *dialled { "dialled by this peer" } else { "dialled by the other" };
+            ("link.up", peer.uri.clone(), format!("linked, {side}"))
+        }
+        Event::LinkEnded { peer, reason, .. } => ("link.down", peer.uri.clone(), reason.clone()),
+        Event::DialFailed { address, failures, error } => {
+            ("dial.failed", String::new(), format!("{address}: {error} (failure {failures} in a row)"))
+        }
+        Event::PeerJoined { uri, .. } => ("peer.joined", uri.clone(), "became known".to_owned()),
+        Event::PeerLeft { uri, reason, .. } => ("peer.left", uri.clone(), reason.clone()),
+        Event::RowsChanged { from, to } => {
+            ("grid.rows", String::new(), format!("the grid has {to} rows, {from} before"))
+        }
+        Event::Accepted { id, body_bytes } => {
+            ("transaction.accepted", String::new(), format!("{id} with {body_bytes} bytes is durable here"))
+        }
+        Event::Received { id, from, hops, body_bytes, age_ms } => (
+            "transaction.received",
+            from.to_string(),
+            format!("{id} with {body_bytes} bytes came over {hops} hops, {age_ms} ms after publication"),
+        ),
+        Event::Duplicate { from } => {
+            ("transaction.duplicate", from.to_string(), "brought a transaction that is held".to_owned())
+        }
+        Event::StoreFault { fault: Some(fault) } => ("store.fault", String::new(), fault.to_string()),
+        Event::StoreFault { fault: None } => {
+            ("store.recovered", String::new(), "the store accepts again".to_owned())
+        }
+        Event::SyncEnded { peer, received, sent } => (
+            "sync.ended",
+            peer.to_string(),
+            format!("reconciled: {received} transactions came, {sent} went out"),
+        ),
+        Event::Evidence { peer, kind, detail } => {
+            ("evidence", peer.to_string(), format!("{}: {detail}", kind.as_str()))
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The command line of `sorcha-peer`: what each verb is called, and the way to its code.
+//!
+//! Verbs speak to a running peer through its local API like any other client; `run` is the peer itself.
+
+pub mod client;
+pub mod console;
+pub mod endpoint;
+pub mod escape;
+mod show;
+mod submit;
+mod tail;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::cli::console::{Console, Failure, Format};
+use crate::cli::endpoint::Target;
+
+/// A question to a peer is given up after this, where the command line does not say.
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sorcha-peer",
+    version,
+    about = "A peer of a Sorcha network, and the commands to use one",
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// What every verb takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Peer of a local network, by full name or its end (peers-2, 2)
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Which peer")]
+    pub peer: Option<String>,
+    /// endpoints.json in which --peer is looked up [default: those of local networks under ./target/sorcha and the state directory]
+    #[arg(long, global = true, value_name = "FILE", env = "SORCHA_ENDPOINTS", help_heading = "Which peer")]
+    pub endpoints: Option<PathBuf>,
+    /// Local API: HOST:PORT or unix:/path; --peer goes before it [default: 127.0.0.1:7451]
+    #[arg(long, global = true, value_name = "ADDR", env = "SORCHA_API", help_heading = "Which peer")]
+    pub api: Option<String>,
+    /// How long to wait for an answer, such as 10s or 500ms; tail: for all of it [default: 10s; tail: no end]
+    #[arg(long, global = true, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
+    /// Output for people or programs
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+}
+
+impl Global {
+    /// Which peer is meant.
+    pub fn target(&self) -> Target<'_> {
+        Target { peer: self.peer.as_deref(), endpoints: self.endpoints.as_deref(), api: self.api.as_deref() }
+    }
+
+    /// For one question.
+    pub fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(TIMEOUT_DEFAULT)
+    }
+}
+
+/// What `sorcha-peer` does.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Submit a transaction and print its id
+    Submit(SubmitArgs),
+    /// Print transactions in the order of their arrival, and wait for more
+    Tail(TailArgs),
+    /// The peer at a glance
+    Status,
+    /// All other peers that it knows
+    Peers,
+    /// Print a completion script for a shell
+    Completions {
+        /// Shell to print it for
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `run`.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// Configuration file
+    #[arg(long, value_name = "FILE", default_value = "/etc/sorcha/peer.yaml")]
+    pub config: PathBuf,
+    /// The peer's name, in place of the file's
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+/// `submit`.
+#[derive(Debug, Clone, Args)]
+pub struct SubmitArgs {
+    /// Register that the transaction belongs to
+    #[arg(long, value_name = "R", default_value = "")]
+    pub register: String,
+    /// A retry with the same key within 24 h makes no second transaction
+    #[arg(long, value_name = "KEY", default_value = "")]
+    pub idempotency_key: String,
+    /// Body: a file, or - for standard input
+    #[arg(required_unless_present = "text")]
+    pub file: Option<PathBuf>,
+    /// Body: this text
+    #[arg(long, conflicts_with = "file")]
+    pub text: Option<String>,
+}
+
+/// `tail`.
+#[derive(Debug, Clone, Args)]
+pub struct TailArgs {
+    /// Durable cursor: goes on after what this name has printed before
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub cursor: String,
+    /// Where to begin, with a new cursor or none: earliest, latest, or after a POSITION
+    #[arg(long, value_name = "WHERE", default_value = "earliest")]
+    pub from: tail::From,
+    /// Only these registers
+    #[arg(long = "register", value_name = "R")]
+    pub registers: Vec<String>,
+    /// End after this many transactions
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Write the bodies as they are, and nothing else
+    #[arg(long)]
+    pub raw: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: Result<jiff::SignedDuration, _> = text.parse();
+    parsed
+        .ok()
+        .and_then(|it| Duration::try_from(it).ok())
+        .filter(|it| !it.is_zero())
+        .ok_or_else(|| "write a time above zero with its unit, such as 10s, 500ms or 2m".to_owned())
+}
+
+/// The program: standard streams in, exit code out.
+pub fn main() -> ExitCode {
+    let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr());
+    ExitCode::from(run(std::env::args_os(), &mut Console::standard(&mut out, &mut err)))
+}
+
+/// Parses and runs one command line. The answer is the exit code: 0 ok, 1 failed, 2 usage, 3 unreachable,
+/// 4 refused, 5 timed out.
+pub fn run<I, T>(args: I, console: &mut Console<'_>) -> u8
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return console.clap(&error),
+    };
+    let result = dispatch(cli, console);
+    console.end(result)
+}
+
+fn dispatch(cli: Cli, console: &mut Console<'_>) -> Result<(), Failure> {
+    let Cli { global, verb } = cli;
+    match verb {
+        Verb::Submit(args) => block_on(submit::submit(&global, &args, console)),
+        Verb::Tail(args) => block_on(tail::tail(&global, &args, console)),
+        Verb::Status => block_on(show::status(&global, console)),
+        Verb::Peers => block_on(show::peers(&global, console)),
+        Verb::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "sorcha-peer", &mut *console.out);
+            Ok(())
+        }
+    }
+}
+
+/// A client needs one thread.
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(work);
+    // A read of standard input that is still waiting must not keep the process.
+    runtime.shutdown_background();
+    result
+}
