@@ -74,7 +74,8 @@ fn to_bound(key: &Key) -> SyncBound {
     SyncBound { published: WallTime::from_unix_ms(u64::from_be_bytes(*published)), id }
 }
 
-fn id_of(key: &Key) -> TxId {
+/// The id that a key ends in.
+pub(super) fn id_of(key: &Key) -> TxId {
     TxId::from_slice(&key[8..]).expect("a key ends in 32 bytes of id")
 }
 

@@ -8,13 +8,17 @@
 //! what goes wrong into sentences, `check` holds all tables against one another.
 
 mod buckets;
+mod check;
 mod cursors;
 mod door;
 mod envelope;
 mod fault;
+#[cfg(test)]
+mod faulty;
 mod group;
 mod keys;
 mod open;
+mod overlay;
 mod queue;
 mod records;
 mod schema;
@@ -31,6 +35,7 @@ use sorcha_peer_core::tree::Body;
 use sorcha_peer_core::types::{Hash, PeerId, TxId, WallTime};
 use tokio::sync::{oneshot, watch};
 
+pub use self::check::{CheckReport, Fault, FaultKind, check};
 pub use self::fault::OpenError;
 use self::fault::guarded;
 use self::group::Operation;

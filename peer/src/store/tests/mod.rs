@@ -1,7 +1,13 @@
 //! Tests of the store as a whole, by concern. Here: transactions to store and a way to wait for their answers.
 
+mod bench;
+mod durability;
+mod keys;
+mod opening;
+mod ranges;
 mod reading;
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -13,8 +19,10 @@ use sorcha_peer_core::event::StoreFault;
 use sorcha_peer_core::tree::Body;
 use sorcha_peer_core::types::{Address, PeerId, WallTime};
 
+use super::check::Check;
 use super::envelope::read_header;
-use super::{Recovered, Store, StoreOptions};
+use super::faulty::Disk;
+use super::{Recovered, Store, StoreOptions, check};
 
 const CACHE: u64 = 8 * 1024 * 1024;
 /// Far beyond what any answer takes.
@@ -26,6 +34,29 @@ fn options(directory: &Path) -> StoreOptions {
 
 fn open(directory: &Path) -> (Store, Recovered) {
     Store::open(&options(directory)).expect("the store opens")
+}
+
+/// A store on a disk that may fail.
+fn open_on(disk: &Disk) -> (Store, Recovered) {
+    let path = Path::new("disk");
+    let opened = Store::open_on(Box::new(disk.clone()), path, &options(path), Box::new(clock), None);
+    opened.expect("the store opens")
+}
+
+fn clock() -> WallTime {
+    WallTime::from_unix_ms(1_000_000)
+}
+
+/// What a check of the disk finds.
+fn check_disk(disk: &Disk) -> Vec<String> {
+    let mut check = Check::new(Path::new("disk"), 0);
+    check.database(redb::Database::builder().create_with_backend(disk.clone()).expect("the database opens"));
+    check.report.faults.into_iter().map(|fault| fault.message).collect()
+}
+
+/// Prints a figure.
+fn report(line: &str) {
+    writeln!(std::io::stdout().lock(), "{line}").expect("standard output is open");
 }
 
 /// Transaction `number` of a fixed origin, published at `published` ms, with this body.
