@@ -236,8 +236,9 @@ pub(super) fn begin(database: &Database) -> Result<Start, Broken> {
 pub(super) fn open_error(directory: &Path, file: &Path, broken: &Broken) -> OpenError {
     let (directory, file) = (directory.to_owned(), file.to_owned());
     let error = match broken {
-        Broken::Damaged(detail) => return OpenError::Damaged { file, detail: detail.clone() },
-        Broken::Panicked(detail) => return OpenError::Damaged { file, detail: detail.clone() },
+        Broken::Damaged(detail) | Broken::Panicked(detail) => {
+            return OpenError::Damaged { file, detail: detail.clone() };
+        }
         Broken::Closed => return OpenError::Failed { file, detail: "it was closed".to_owned() },
         Broken::Database(error) => error,
     };

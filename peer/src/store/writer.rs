@@ -43,7 +43,7 @@ impl Drop for Writer {
         loop {
             let rest = self.shared.queue.take(None);
             let fault = StoreFault::Failed("the store is closed: the peer is shutting down".to_owned());
-            rest.operations.into_iter().for_each(|operation| operation.refuse(&fault));
+            refuse_all(rest.operations, &fault);
             if rest.last {
                 break;
             }
@@ -212,5 +212,7 @@ impl Writer {
 }
 
 fn refuse_all(operations: Vec<Operation>, fault: &StoreFault) {
-    operations.into_iter().for_each(|operation| operation.refuse(fault));
+    for operation in operations {
+        operation.refuse(fault);
+    }
 }

@@ -19,7 +19,7 @@ fn survive(seed: u64, sync_is_omitted: bool) -> Result<(), String> {
     let started = disk.operations();
     disk.misbehave(|faults| {
         faults.sync_is_omitted = sync_is_omitted;
-        faults.power_for = Some(started + rng.random_range(0..400));
+        faults.power_for = Some(started + rng.random_range(0..250));
     });
     let mut promised = Vec::new();
     let mut number = 0;
@@ -38,9 +38,10 @@ fn survive(seed: u64, sync_is_omitted: bool) -> Result<(), String> {
             }
         }
     }
+    // Also where the power was not gone yet, it goes now: a close would sync.
+    let left = Disk::holding(disk.after_power_failure(seed));
     store.close();
 
-    let left = Disk::holding(disk.after_power_failure(seed));
     let opened = Store::open_on(
         Box::new(left.clone()),
         Path::new("disk"),
@@ -156,10 +157,8 @@ fn fill_and_free(space_is_known: bool) -> u64 {
     assert!(matches!(fault, StoreFault::Full(_)), "{fault}");
     assert!(fault.to_string().contains("accepting again as soon as there is space"), "{fault}");
     for number in 1..=held {
-        assert_eq!(
-            store.body(&big(number).0.id()).expect("reads go on").as_ref(),
-            Some(big(number).1.bytes())
-        );
+        let body = store.body(&big(number).0.id()).expect("reads go on");
+        assert!(body.as_ref() == Some(big(number).1.bytes()));
     }
     assert!(matches!(persist(&store, big(held + 1)), Err(StoreFault::Full(_))));
     assert_eq!(*store.head().borrow(), held);

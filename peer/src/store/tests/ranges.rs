@@ -51,7 +51,9 @@ fn by_hand(ids: &Ids, lower: SyncBound, upper: SyncBound) -> (Fingerprint, Vec<T
         .iter()
         .filter(|id| (lower..upper).contains(&at(**id)) || (upper == SyncBound::MAX && lower <= at(**id)));
     let listed: Vec<TxId> = inside.map(|(_, id)| TxId::from_bytes(*id)).collect();
-    listed.iter().for_each(|id| print.add(id));
+    for id in &listed {
+        print.add(id);
+    }
     (print, listed)
 }
 

@@ -72,7 +72,7 @@ fn bodies_of_every_size_come_back_byte_by_byte_and_chunk_by_chunk() {
         let (envelope, body) = transaction(number, 1, bytes);
         persist(&store, (envelope.clone(), body.clone())).expect("stored");
         let id = envelope.id();
-        assert_eq!(store.body(&id).expect("readable").as_ref(), Some(body.bytes()), "{size} bytes");
+        assert!(store.body(&id).expect("readable").as_ref() == Some(body.bytes()), "{size} bytes");
         let count = tree::chunk_count(size as u64);
         for index in (0..count).step_by(7).chain([count - 1]) {
             let (data, proof) = store.chunk(&id, index as u32).expect("readable").expect("there");
