@@ -8,40 +8,46 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 pub struct RawConfig {
     /// Version of this file's format; now 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub config_version: Option<i64>,
     /// Network id: 1-63 characters, a DNS label.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub network_id: Option<String>,
     /// Trust domain of the peer's own CA.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub trust_domain: Option<String>,
     /// The peer's name, last part of its SPIFFE URI; the environment's `SORCHA_NAME`, else the host name.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// A word for where the peer is, shown to others.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub site: Option<String>,
     /// Where the peer listens.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub listen: RawListen,
     /// `host:port` addresses told to others; none: the listening address where that is a specific one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub advertise: Option<Vec<String>>,
     /// Peers to begin with.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub bootstrap: RawBootstrap,
     /// Finding and keeping peers.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub discovery: RawDiscovery,
     /// Certificates.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub tls: RawTls,
     /// The store.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub state: RawState,
     /// Bounds.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub limits: RawLimits,
     /// Logs.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub log: RawLog,
     /// Stopping.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub shutdown: RawShutdown,
 }
 
@@ -50,10 +56,13 @@ pub struct RawConfig {
 #[serde(rename_all = "camelCase")]
 pub struct RawListen {
     /// TLS port for peers; default `0.0.0.0:7450`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
     /// Local API: `127.0.0.1:7451` by default, or `unix:/path`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub api: Option<String>,
     /// Metrics and health; default `127.0.0.1:7452`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub admin: Option<String>,
 }
 
@@ -62,6 +71,7 @@ pub struct RawListen {
 #[serde(rename_all = "camelCase")]
 pub struct RawBootstrap {
     /// `host:port`, resolved again at every attempt. The own address among them is recognised and skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub addresses: Option<Vec<String>>,
 }
 
@@ -70,10 +80,13 @@ pub struct RawBootstrap {
 #[serde(rename_all = "camelCase")]
 pub struct RawDiscovery {
     /// How often records are exchanged with a random peer; default `15m`, 1s to 24h.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh_interval: Option<String>,
     /// A linked peer that says nothing for this long is pinged; default `5s`, 100ms to 10m.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat_interval: Option<String>,
     /// A member that nobody could reach for this long is forgotten; default `60s`, 1s to 24h.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub forget_after: Option<String>,
 }
 
@@ -82,6 +95,7 @@ pub struct RawDiscovery {
 #[serde(rename_all = "camelCase")]
 pub struct RawTls {
     /// Holds `tls.crt`, `tls.key` and `ca.crt`; default `/run/sorcha/tls`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<String>,
 }
 
@@ -90,8 +104,10 @@ pub struct RawTls {
 #[serde(rename_all = "camelCase")]
 pub struct RawState {
     /// Default `/var/lib/sorcha`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<String>,
     /// Memory for the store's page cache; default `32Mi`, 1Mi to 64Gi.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_bytes_max: Option<String>,
 }
 
@@ -100,10 +116,13 @@ pub struct RawState {
 #[serde(rename_all = "camelCase")]
 pub struct RawLimits {
     /// Longest body that is accepted; default `64Mi`, 1Ki to 256Mi.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub body_bytes_max: Option<String>,
     /// Links at most; default 1024, 1 to 65536.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub links_max: Option<i64>,
     /// Submissions under way at most; default 4096, 1 to 1000000.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub submissions_max: Option<i64>,
 }
 
@@ -112,8 +131,10 @@ pub struct RawLimits {
 #[serde(rename_all = "camelCase")]
 pub struct RawLog {
     /// `error`, `warn`, `info` (default), `debug`, `trace`, or a filter such as `info,sorcha_peer::store=debug`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub level: Option<String>,
     /// `text` (default) or `json`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
 }
 
@@ -122,5 +143,10 @@ pub struct RawLog {
 #[serde(rename_all = "camelCase")]
 pub struct RawShutdown {
     /// From the signal to the end at most; default `10s`, 1s to 10m.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline: Option<String>,
+}
+
+fn is_default<T: Default + PartialEq>(section: &T) -> bool {
+    *section == T::default()
 }
