@@ -25,7 +25,11 @@ struct Generated {
 }
 
 const FILES: [Generated; 2] = [
-    Generated { path: "crds/generated/sorchapeernetworks.sorcha.org.yaml", program: "sorcha-operator", args: &["crd"] },
+    Generated {
+        path: "crds/generated/sorchapeernetworks.sorcha.org.yaml",
+        program: "sorcha-operator",
+        args: &["crd"],
+    },
     Generated { path: "docs/configuration.md", program: "sorcha-peer", args: &["config", "reference"] },
 ];
 

@@ -57,7 +57,9 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            shell::complain(&format!("error: {error:#}"));
+            if !error.is::<shell::Reported>() {
+                shell::complain(&format!("error: {error:#}"));
+            }
             ExitCode::FAILURE
         }
     }

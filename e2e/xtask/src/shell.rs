@@ -23,6 +23,18 @@ pub(crate) fn complain(line: &str) {
     let _closed = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
+/// A failure that has been told: nothing more is printed.
+#[derive(Debug)]
+pub(crate) struct Reported;
+
+impl std::fmt::Display for Reported {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("it has been told above")
+    }
+}
+
+impl std::error::Error for Reported {}
+
 /// `1.2 s`, `3 min 4 s`: a duration for people.
 pub(crate) fn human(duration: Duration) -> String {
     let seconds = duration.as_secs();

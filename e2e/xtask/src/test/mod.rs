@@ -10,10 +10,10 @@ use std::process::Child;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::processes;
-use crate::shell::{Workspace, complain, human, run as run_command, say};
+use crate::shell::{Reported, Workspace, complain, human, run as run_command, say};
 use summary::Summary;
 
 /// A test program that says nothing for this long hangs. Guess: the slowest test prints within 3 minutes on
@@ -47,12 +47,16 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// Which packages, as cargo's arguments.
-    fn selection(&self) -> Vec<&str> {
+    /// What is built and what is run, as cargo's arguments. Where they can, both select the same packages, so that
+    /// features are resolved once and nothing is compiled twice.
+    fn selection(&self) -> (Vec<&str>, Vec<&str>) {
         match (self.unit, self.e2e) {
-            (true, _) => vec!["--workspace", "--exclude", E2E],
-            (_, true) => vec!["--package", E2E],
-            _ => vec!["--workspace"],
+            (true, _) => (
+                vec!["--workspace", "--exclude", E2E, "--all-targets"],
+                vec!["--workspace", "--exclude", E2E],
+            ),
+            (_, true) => (vec!["--workspace", "--bins"], vec!["--package", E2E]),
+            _ => (vec!["--workspace", "--all-targets"], vec!["--workspace"]),
         }
     }
 }
@@ -61,13 +65,13 @@ impl Args {
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let started = Instant::now();
     say("Building the programs and all tests in debug (some minutes the first time, seconds later).");
-    // One build for all: the same selection of features as the tests, so that nothing is compiled twice.
-    run_command(&mut workspace.cargo(["build", "--workspace", "--all-targets"]))?;
+    let (to_build, to_run) = args.selection();
+    run_command(workspace.cargo(["build"]).args(to_build))?;
     let built = started.elapsed();
 
     let (reader, writer) = std::io::pipe().context("no pipe for the tests' output")?;
     let mut cargo = workspace.cargo(["test", "--no-fail-fast", "--color", "never"]);
-    cargo.args(args.selection());
+    cargo.args(to_run);
     if let Some(filter) = &args.filter {
         cargo.args(["--", filter]);
     }
@@ -77,20 +81,21 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     // The command holds the pipe's writing end; without this the reader would wait for ever.
     drop(cargo);
 
-    let summary = follow(&mut child, &lines(reader))?;
+    let summary = follow(&mut child, &lines(reader));
     let status = child.wait().context("cargo cannot be waited for")?;
     say("");
     for line in summary.report() {
         say(&line);
     }
     say(&format!("built in {}, ran in {}", human(built), human(started.elapsed().saturating_sub(built))));
+    let failed = summary.failed();
+    if failed > 0 {
+        complain(&format!("{failed} tests failed; run one again with `cargo xtask test NAME`"));
+    } else if !status.success() {
+        complain(&format!("cargo test failed ({status}) although no test did: its words are above"));
+    }
     say(&summary.closing_line());
-    if !status.success() && summary.failed() == 0 {
-        bail!("cargo test failed ({status}) although no test did: its words are above");
-    }
-    if summary.failed() > 0 {
-        bail!("{} tests failed; run one again with `cargo xtask test NAME`", summary.failed());
-    }
+    ensure!(failed == 0 && status.success(), Reported);
     Ok(())
 }
 
@@ -112,7 +117,7 @@ fn lines(reader: std::io::PipeReader) -> Receiver<String> {
 }
 
 /// Prints what comes and counts it, until the end or too long a silence.
-fn follow(child: &mut Child, lines: &Receiver<String>) -> Result<Summary> {
+fn follow(child: &mut Child, lines: &Receiver<String>) -> Summary {
     let mut summary = Summary::default();
     loop {
         match lines.recv_timeout(SILENCE_MAX) {
@@ -129,5 +134,5 @@ fn follow(child: &mut Child, lines: &Receiver<String>) -> Result<Summary> {
         }
     }
     summary.finish();
-    Ok(summary)
+    summary
 }

@@ -11,6 +11,7 @@ mod source;
 mod texts;
 
 use std::fmt;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -51,7 +52,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     for file in &files {
         let Ok(text) = std::fs::read_to_string(workspace.root().join(file)) else { continue };
         found.extend(texts::check_file(file, &text, &|path| workspace.root().join(path).exists()));
-        if !file.ends_with(".rs") {
+        if Path::new(file).extension() != Some("rs".as_ref()) {
             continue;
         }
         sources += 1;

@@ -18,7 +18,7 @@ pub(super) fn check_file(file: &str, text: &str, exists: &dyn Fn(&Path) -> bool)
             );
             found.push(Violation::new(file, at + 1, says));
         }
-        if !file.ends_with(".md") {
+        if Path::new(file).extension() != Some("md".as_ref()) {
             continue;
         }
         for target in links(line) {

@@ -49,7 +49,7 @@ struct Programs {
 /// Builds, then runs or checks.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     // A relative path is meant from where the user stands, the default from the top of the clone.
-    let default = args.file == PathBuf::from(QUICKSTART) && !args.file.exists();
+    let default = args.file.as_os_str() == QUICKSTART && !args.file.exists();
     let file = if default { workspace.root().join(QUICKSTART) } else { args.file.clone() };
     ensure!(file.is_file(), "the manifest {} does not exist; name another with --file", file.display());
     let programs = build(workspace, args.debug)?;
