@@ -71,6 +71,11 @@ impl Readiness {
         self.serving.store(serving, Ordering::Release);
     }
 
+    /// Whether the local API serves.
+    pub fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Acquire)
+    }
+
     /// Milliseconds since [`Readiness::new`].
     pub fn uptime_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
@@ -83,7 +88,7 @@ impl Readiness {
             Ok(Err(stopped)) => Err(stopped.to_string()),
             Ok(Ok(status)) => status.store_fault.map_or(Ok("the store accepts transactions".to_owned()), Err),
         };
-        let api = if self.serving.load(Ordering::Acquire) {
+        let api = if self.is_serving() {
             Ok("the local API serves".to_owned())
         } else {
             Err("the local API does not serve".to_owned())

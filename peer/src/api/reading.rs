@@ -1,19 +1,15 @@
 //! Reads from the store for the APIs: on threads that may block, in bounded pieces.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::Stream;
 use sorcha_peer_core::event::StoreFault;
-use sorcha_peer_core::tree::chunk_count;
 use sorcha_peer_core::types::TxId;
-use sorcha_peer_core::types::bounds::CHUNK_BYTES;
 
 use crate::api::refusal::{Kind, Refusal};
 use crate::store::{Store, Stored};
 
 /// Bytes of a body in one piece, in a delivery or on a REST connection.
 pub const PIECE_BYTES_MAX: usize = 256 * 1024;
-/// Chunks in one piece.
-const PIECE_CHUNKS: u64 = (PIECE_BYTES_MAX / CHUNK_BYTES) as u64;
 
 /// Runs a read on a thread that may block.
 pub async fn read<T, F>(store: &Store, work: F) -> Result<T, Refusal>
@@ -42,20 +38,19 @@ fn missing(id: &TxId) -> Refusal {
 pub struct Pieces {
     store: Store,
     id: TxId,
-    next_chunk: u64,
-    chunks: u64,
+    next: u64,
+    bytes: u64,
 }
 
 impl Pieces {
     /// Of this transaction.
     pub fn new(store: Store, stored: &Stored) -> Self {
-        let chunks = chunk_count(stored.envelope.header().body_bytes);
-        Self { store, id: stored.envelope.id(), next_chunk: 0, chunks }
+        Self { store, id: stored.envelope.id(), next: 0, bytes: stored.envelope.header().body_bytes }
     }
 
     /// Whether everything has been read.
     pub fn done(&self) -> bool {
-        self.next_chunk >= self.chunks
+        self.next >= self.bytes
     }
 
     /// The next piece, at most `PIECE_BYTES_MAX`; `None` at the end.
@@ -63,24 +58,10 @@ impl Pieces {
         if self.done() {
             return Ok(None);
         }
-        let (id, from) = (self.id, self.next_chunk);
-        let to = self.chunks.min(from + PIECE_CHUNKS);
-        let whole = from == 0 && to == self.chunks;
-        let found = read(&self.store, move |store| {
-            if whole {
-                return store.body(&id);
-            }
-            let mut piece = BytesMut::with_capacity(PIECE_BYTES_MAX);
-            for index in from..to {
-                match store.chunk(&id, index as u32)? {
-                    Some((chunk, _proof)) => piece.extend_from_slice(&chunk),
-                    None => return Ok(None),
-                }
-            }
-            Ok(Some(piece.freeze()))
-        });
-        let piece = found.await?.ok_or_else(|| missing(&id))?;
-        self.next_chunk = to;
+        let (id, from) = (self.id, self.next);
+        let found = read(&self.store, move |store| store.body_part(&id, from, PIECE_BYTES_MAX)).await?;
+        let piece = found.filter(|piece| !piece.is_empty()).ok_or_else(|| missing(&id))?;
+        self.next += piece.len() as u64;
         Ok(Some(piece))
     }
 

@@ -14,10 +14,8 @@ pub const API_DEFAULT: &str = "127.0.0.1:7451";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoints {
     /// Name of the network's manifest.
-    #[serde(default)]
     pub network: String,
     /// Its peers.
-    #[serde(default)]
     pub peers: Vec<Endpoint>,
 }
 

@@ -10,6 +10,9 @@ mod show;
 mod submit;
 mod tail;
 
+#[cfg(test)]
+mod tests;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -193,6 +193,32 @@ impl Reader {
         Err(Broken::Damaged(format!("the body at position {position} has {found} of its {length} bytes")))
     }
 
+    /// At most `length` bytes of a body from `start`; empty behind its end.
+    pub(super) fn body_part(
+        &self,
+        position: u64,
+        entry: &LogEntry,
+        start: u64,
+        length: usize,
+    ) -> Result<Bytes, Broken> {
+        let whole = read_header(&entry.signed)?.body_bytes;
+        let start = start.min(whole);
+        let length = (whole - start).min(length as u64) as usize;
+        let start = start as usize;
+        let part = match &entry.body {
+            Some(body) if body.len() as u64 == whole => body.slice(start..start + length),
+            Some(_) => return Err(Broken::Damaged(format!("the body at position {position} is cut off"))),
+            None => self.part(position, start, length)?,
+        };
+        if part.len() == length {
+            return Ok(part);
+        }
+        let found = part.len();
+        Err(Broken::Damaged(format!(
+            "the body at position {position} has {found} of {length} bytes from byte {start}"
+        )))
+    }
+
     /// One chunk and its proof; `None` where the body has no such chunk.
     pub(super) fn chunk(
         &self,

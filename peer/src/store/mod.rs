@@ -191,6 +191,17 @@ impl Store {
         })
     }
 
+    /// At most `length` bytes of a body from `start`, without proof; empty behind its end.
+    pub fn body_part(&self, id: &TxId, start: u64, length: usize) -> Result<Option<Bytes>, StoreFault> {
+        self.shared.read(|snapshot| {
+            let Some(position) = envelope::position(&snapshot.open_table(schema::IDS)?, id)? else {
+                return Ok(None);
+            };
+            let entries = envelope::Reader::new(snapshot)?;
+            Ok(Some(entries.body_part(position, &entries.entry(position)?, start, length)?))
+        })
+    }
+
     /// One chunk with its proof.
     pub fn chunk(&self, id: &TxId, index: u32) -> Result<Option<(Bytes, Vec<Hash>)>, StoreFault> {
         self.shared.read(|snapshot| {

@@ -1,0 +1,252 @@
+//! The command line as a whole: arguments in, output and exit code out, against a real local API or none.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::console::Console;
+use crate::api::testing::{TestPeer, get, noise};
+
+/// What came of a command.
+struct Ran {
+    code: u8,
+    out: Vec<u8>,
+    err: String,
+}
+
+impl Ran {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.out).into_owned()
+    }
+}
+
+/// Runs a command line on a thread of its own, as a process would.
+async fn run(args: &[&str]) -> Ran {
+    let args: Vec<String> =
+        std::iter::once("sorcha-peer").chain(args.iter().copied()).map(str::to_owned).collect();
+    let running = tokio::task::spawn_blocking(move || {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = super::run(args, &mut Console::plain(&mut out, &mut err));
+        Ran { code, out, err: String::from_utf8_lossy(&err).into_owned() }
+    });
+    running.await.expect("no panic")
+}
+
+/// The command with `--api` of this peer.
+async fn at(peer: &TestPeer, args: &[&str]) -> Ran {
+    let mut all = vec!["--api", peer.api.as_str()];
+    all.extend(args);
+    run(&all).await
+}
+
+#[tokio::test]
+async fn exit_codes_are_as_documented() {
+    let peer = TestPeer::start().await;
+    let check = async |args: &[&str], code: u8, sentence: &str| {
+        let ran = at(&peer, args).await;
+        assert_eq!(ran.code, code, "{args:?}: {}{}", ran.text(), ran.err);
+        assert!(ran.err.contains(sentence), "{args:?}: {}", ran.err);
+    };
+    check(&["status"], 0, "").await;
+    check(&["--help"], 0, "").await;
+    check(&["submit", "--text", "failed"], 4, "the store failed: input/output error").await;
+    check(&["submit", "--text", "a", "--register", &"x".repeat(129)], 4, "is not a label").await;
+    check(&["tail", "--cursor", "Not A Name"], 4, "cursor 'Not A Name' is not a name").await;
+    check(&["tail", "--timeout", "200ms"], 5, "0 transactions came before --timeout").await;
+    check(&["tail", "--count", "2", "--timeout", "200ms"], 5, "0 of 2 transactions").await;
+    check(&["submit", "/nowhere/file"], 2, "/nowhere/file cannot be read").await;
+    check(&["submit", "/tmp"], 2, "/tmp is a directory").await;
+    check(&["submit"], 2, "required").await;
+    check(&["frobnicate"], 2, "unrecognized subcommand").await;
+    check(&["tail", "--from", "yesterday"], 2, "write earliest, latest, or a position").await;
+    check(&["tail", "--count", "0"], 2, "0 is not in 1..").await;
+    check(&["status", "--timeout", "soon"], 2, "such as 10s").await;
+    check(&["status", "--timeout", "0s"], 2, "above zero").await;
+    check(&["status", "--output", "xml"], 2, "xml").await;
+}
+
+#[tokio::test]
+async fn where_no_peer_answers_the_way_out_is_named() {
+    let check = async |args: &[&str], code: u8, sentence: &str| {
+        let ran = run(args).await;
+        assert_eq!(ran.code, code, "{args:?}: {}", ran.err);
+        assert!(ran.err.contains(sentence), "{args:?}: {}", ran.err);
+    };
+    // Port 1 is nobody's on any machine that runs this.
+    let sentence = "no peer answers at 127.0.0.1:1: start one with `sorcha-peer run` or `cargo xtask up`, or name one with --peer or --api";
+    for verb in [&["status"][..], &["peers"], &["tail"], &["submit", "--text", "a"]] {
+        check(&[&["--api", "127.0.0.1:1"], verb].concat(), 3, sentence).await;
+    }
+    check(&["--api", "unix:/nowhere/api.sock", "status"], 3, "no peer answers at unix:/nowhere/api.sock")
+        .await;
+    check(&["--api", "nonsense", "status"], 2, "'nonsense' is not an address").await;
+    check(&["--peer", "7", "--endpoints", "/nowhere.json", "status"], 2, "/nowhere.json cannot be read")
+        .await;
+}
+
+#[tokio::test]
+async fn a_listener_that_never_answers_is_given_up_in_time() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = silent.local_addr().expect("bound").to_string();
+    let ran = run(&["--api", &address, "--timeout", "200ms", "status"]).await;
+    assert_eq!(ran.code, 5, "{}", ran.err);
+}
+
+#[tokio::test]
+async fn ten_mebibytes_are_submitted_and_tailed_byte_equal() {
+    let peer = TestPeer::start().await;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("body");
+    let body = noise(10 << 20);
+    std::fs::write(&file, &body).expect("a temporary directory");
+    let ran = at(&peer, &["submit", "--register", "files", &file.display().to_string()]).await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(ran.text().trim().len(), 64);
+    let ran = at(&peer, &["tail", "--raw", "--count", "1"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.out == body, "{} bytes came", ran.out.len());
+}
+
+#[tokio::test]
+async fn a_file_beyond_the_bound_is_refused_with_the_peers_sentence() {
+    let peer = TestPeer::start().await;
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.as_file().set_len(17 << 20).expect("a sparse file");
+    let ran = at(&peer, &["submit", &file.path().display().to_string()]).await;
+    assert_eq!(ran.code, 4, "{}", ran.err);
+    assert!(ran.err.contains("17825792 bytes; this peer accepts at most 16777216"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn tail_prints_a_line_for_each_and_obeys_nothing_in_it() {
+    let peer = TestPeer::start().await;
+    at(&peer, &["submit", "--register", "orders", "--text", "hello"]).await;
+    at(&peer, &["submit", "--register", "evil\u{202e}", "--text", "\x1b]0;owned\x07\r\nline\u{9b}31m"]).await;
+    let ran = at(&peer, &["tail", "--count", "2"]).await;
+    let text = ran.text();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(
+        lines[0].contains("  orders  ") && lines[0].contains("      5 B  ") && lines[0].ends_with("  hello"),
+        "{text}"
+    );
+    assert!(
+        lines[1].contains("evil\\u{202e}") && lines[1].ends_with("\\u{1b}]0;owned\\u{7}\\r\\nline\\u{9b}31m"),
+        "{text}"
+    );
+    assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+    let only = at(&peer, &["tail", "--count", "1", "--register", "orders", "--output", "json"]).await;
+    let line: Value = serde_json::from_slice(&only.out).expect("one JSON document per line");
+    assert_eq!(
+        (&line["position"], &line["preview"], &line["bodyBytes"]),
+        (&1.into(), &"hello".into(), &5.into())
+    );
+}
+
+#[tokio::test]
+async fn a_named_cursor_goes_on_where_the_last_command_ended() {
+    let peer = TestPeer::start().await;
+    for text in ["one", "two", "three"] {
+        at(&peer, &["submit", "--text", text]).await;
+    }
+    let tail =
+        async |count: &str| at(&peer, &["tail", "--raw", "--cursor", "app", "--count", count]).await.text();
+    assert_eq!(tail("1").await, "one");
+    assert_eq!(tail("2").await, "twothree");
+    let rest = at(&peer, &["tail", "--raw", "--cursor", "app", "--timeout", "200ms"]).await;
+    assert_eq!((rest.code, rest.text().as_str()), (5, ""));
+}
+
+#[tokio::test]
+async fn the_same_key_submits_once() {
+    let peer = TestPeer::start().await;
+    let submit = async || at(&peer, &["submit", "--idempotency-key", "k", "--text", "a", "-o", "json"]).await;
+    let first: Value = serde_json::from_slice(&submit().await.out).expect("JSON");
+    let again: Value = serde_json::from_slice(&submit().await.out).expect("JSON");
+    assert_eq!(first["id"], again["id"]);
+    assert_eq!((&first["duplicate"], &again["duplicate"]), (&false.into(), &true.into()));
+}
+
+#[tokio::test]
+async fn output_for_programs_has_the_names_of_rest() {
+    let peer = TestPeer::start().await;
+    for (verb, path) in [("status", "/v1/status"), ("peers", "/v1/peers")] {
+        let rest = get(&peer.api, path).await.json();
+        let json: Value = serde_json::from_slice(&at(&peer, &[verb, "-o", "json"]).await.out).expect("JSON");
+        let yaml: Value =
+            serde_saphyr::from_str(&at(&peer, &[verb, "-o", "yaml"]).await.text()).expect("YAML");
+        let names = |value: &Value| value.as_object().expect("fields").keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&json), names(&rest), "{verb}");
+        assert_eq!(names(&yaml), names(&rest), "{verb}");
+    }
+}
+
+#[tokio::test]
+async fn tables_are_for_people_and_safe_for_their_terminals() {
+    let peer = TestPeer::start().await;
+    let peers = at(&peer, &["peers"]).await.text();
+    let lines: Vec<_> = peers.lines().collect();
+    assert!(lines[0].starts_with("NAME          LINK        RTT"), "{peers}");
+    assert!(lines[1].starts_with("test-peers-1  stream out  1.2 ms"), "{peers}");
+    assert!(
+        lines[2].starts_with("test-peers-2  none") && lines[2].ends_with("connection refused"),
+        "{peers}"
+    );
+    assert!(peers.contains("attic\\u{1b}[2J") && !peers.contains('\x1b'), "{peers:?}");
+    let status = at(&peer, &["status"]).await.text();
+    for line in [
+        "name          test-peers-0",
+        "state         online",
+        "peers linked  1 of 2 known",
+        "store         accepts",
+    ] {
+        assert!(status.lines().any(|found| found == line), "{line} is missing in\n{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_is_named_by_the_end_of_its_name() {
+    let peer = TestPeer::start().await;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = endpoints(directory.path(), &peer.api);
+    let named = async |name: &str| run(&["--endpoints", &file, "--peer", name, "status"]).await;
+    for name in ["quickstart-peers-2", "peers-2", "2"] {
+        assert_eq!(named(name).await.code, 0, "{name}");
+    }
+    let unknown = named("3").await;
+    assert_eq!(unknown.code, 2);
+    assert!(unknown.err.contains("no peer '3' is known; known: quickstart-peers-2"), "{}", unknown.err);
+}
+
+fn endpoints(directory: &Path, api: &str) -> String {
+    let file = directory.join("endpoints.json");
+    let peer = serde_json::json!({ "name": "quickstart-peers-2", "pid": 1, "peer": "127.0.0.1:1", "api": api, "admin": "127.0.0.1:2", "directory": "/x" });
+    std::fs::write(&file, serde_json::json!({ "network": "quickstart", "peers": [peer] }).to_string())
+        .expect("a temporary directory");
+    file.display().to_string()
+}
+
+#[tokio::test]
+async fn a_unix_socket_serves_the_same() {
+    let peer = TestPeer::start().await;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let address = format!("unix:{}", directory.path().join("api.sock").display());
+    let server = peer.serve_also(&address).await;
+    let ran = run(&["--api", &address, "submit", "--text", "a"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    peer.shutdown.cancel();
+    server.await.expect("no panic");
+}
+
+#[tokio::test]
+async fn completions_are_printed_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ran = run(&["completions", shell]).await;
+        assert!(ran.code == 0 && ran.text().contains("idempotency-key"), "{shell}");
+    }
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    <super::Cli as clap::CommandFactory>::command().debug_assert();
+}
