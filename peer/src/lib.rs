@@ -8,4 +8,5 @@ pub mod cli;
 pub mod metrics;
 pub mod node;
 pub mod store;
+pub mod tls;
 pub mod transport;

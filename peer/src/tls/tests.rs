@@ -1,0 +1,126 @@
+//! What a directory of certificates must be to be taken.
+
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+use sorcha_peer_pki::authority::ROOT_VALIDITY;
+use sorcha_peer_pki::{Authority, IssueRequest, SpiffeId, files};
+
+use super::TlsState;
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+fn identity(name: &str) -> SpiffeId {
+    SpiffeId::new("example.org", "net", name).unwrap()
+}
+
+fn authority() -> Authority {
+    Authority::generate("example.org", now(), ROOT_VALIDITY).unwrap()
+}
+
+fn write(directory: &Path, authority: &Authority, uri: SpiffeId, from: Timestamp) {
+    let issued = authority.issue(&IssueRequest::new(uri, from)).unwrap();
+    files::write_identity(directory, &issued, authority.certificate_pem()).unwrap();
+}
+
+#[test]
+fn a_good_directory_is_taken_and_a_reload_swaps_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = authority();
+    write(directory.path(), &authority, identity("alice"), now());
+    let state = TlsState::load(directory.path(), identity("alice"), now()).unwrap();
+    let first = state.current();
+    assert_eq!(first.uri, identity("alice"));
+    assert!(first.not_before < now() && now() < first.not_after);
+    assert_eq!(first.server.send_tls13_tickets, 0);
+
+    write(directory.path(), &authority, identity("alice"), now());
+    state.reload(now()).unwrap();
+    assert_ne!(state.current().certificate, first.certificate);
+
+    let second = state.current();
+    std::fs::remove_file(directory.path().join(files::KEY_FILE)).unwrap();
+    assert!(state.reload(now()).is_err());
+    assert_eq!(state.current().certificate, second.certificate);
+}
+
+#[test]
+fn a_wrong_directory_is_refused_with_the_file_and_the_reason() {
+    /// `change` spoils a good directory of alice's.
+    #[track_caller]
+    fn check(change: impl FnOnce(&Path, &Authority), wanted: &str) {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = authority();
+        write(directory.path(), &authority, identity("alice"), now());
+        change(directory.path(), &authority);
+        let error = TlsState::load(directory.path(), identity("alice"), now()).unwrap_err().to_string();
+        assert!(error.contains(wanted), "\n{error}\nwanted: {wanted}");
+    }
+    let file =
+        |directory: &Path, name: &str, content: &str| std::fs::write(directory.join(name), content).unwrap();
+    for name in [files::CERTIFICATE_FILE, files::KEY_FILE, files::TRUST_FILE] {
+        check(
+            |directory, _| std::fs::remove_file(directory.join(name)).unwrap(),
+            &format!("{name} cannot be read: No such file"),
+        );
+    }
+    check(|directory, _| file(directory, "tls.crt", ""), "tls.crt is not usable: it holds no certificate");
+    check(|directory, _| file(directory, "tls.key", ""), "tls.key is not usable: it holds no private key");
+    check(
+        |directory, _| file(directory, "ca.crt", ""),
+        "ca.crt is not usable: the trust bundle is not readable",
+    );
+    check(
+        |directory, authority| {
+            let other = authority.issue(&IssueRequest::new(identity("alice"), now())).unwrap();
+            file(directory, "tls.key", &other.key_pem);
+        },
+        "does not belong to the certificate in",
+    );
+    check(
+        |directory, authority| write(directory, authority, identity("bob"), now()),
+        "is the certificate of spiffe://example.org/net/bob, and this peer is configured as spiffe://example.org/net/alice",
+    );
+    check(
+        |directory, authority| {
+            write(directory, authority, SpiffeId::new("example.org", "other", "alice").unwrap(), now());
+        },
+        "change networkId, trustDomain or name",
+    );
+    check(
+        |directory, _| {
+            let from = now() - SignedDuration::from_hours(31 * 24);
+            let old = Authority::generate("example.org", from, ROOT_VALIDITY).unwrap();
+            write(directory, &old, identity("alice"), from);
+        },
+        "alice expired at",
+    );
+    check(
+        |directory, authority| {
+            write(directory, authority, identity("alice"), now() + SignedDuration::from_hours(1))
+        },
+        "alice is not valid before",
+    );
+    check(
+        |directory, _| {
+            file(
+                directory,
+                "ca.crt",
+                Authority::generate("example.org", now(), ROOT_VALIDITY).unwrap().certificate_pem(),
+            )
+        },
+        "is signed by an unknown CA",
+    );
+    check(
+        |directory, _| {
+            file(
+                directory,
+                "ca.crt",
+                Authority::generate("other.org", now(), ROOT_VALIDITY).unwrap().certificate_pem(),
+            )
+        },
+        "add the root of 'example.org' to ca.crt",
+    );
+}
