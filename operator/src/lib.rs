@@ -1,1 +1,8 @@
-//! .
+//! The operator of Sorcha networks: everything that acts on a plan.
+//!
+//! `local` runs the plan of a manifest as supervised processes on this machine; `cli` is the command line. The
+//! plan itself is made in `sorcha-operator-plan`, which does no IO. This crate never imports the peer: it
+//! starts the peer's binary, writes its configuration file and speaks HTTP with it.
+
+pub mod cli;
+pub mod local;
