@@ -100,6 +100,34 @@ fn collect(leaves: &[Hash], index: usize, path: &mut Vec<Hash>) {
     }
 }
 
+/// The whole tree by levels, leaves first, the root alone in the last: the parent of nodes `2i` and `2i + 1` is node `i`
+/// of the next level, and a last node without a sibling rises unchanged. For those who keep the tree of a large
+/// body, so that a proof costs a few reads (see [`proof_nodes`]).
+pub fn levels(leaves: Vec<Hash>) -> Vec<Vec<Hash>> {
+    let mut levels = vec![leaves];
+    while let Some(below) = levels.last().filter(|below| below.len() > 1) {
+        let above = below.chunks(2).map(|pair| match pair {
+            [left, right] => node(left, right),
+            rest => rest[0],
+        });
+        levels.push(above.collect());
+    }
+    levels
+}
+
+/// Which nodes of [`levels`] the proof of leaf `index` of `count` consists of: (level, place in it), leaf side first.
+pub fn proof_nodes(index: u64, count: u64) -> Vec<(u32, u64)> {
+    let (mut at, mut length, mut level) = (index, count, 0);
+    let mut nodes = Vec::new();
+    while length > 1 {
+        if at ^ 1 < length {
+            nodes.push((level, at ^ 1));
+        }
+        (at, length, level) = (at >> 1, length.div_ceil(2), level + 1);
+    }
+    nodes
+}
+
 /// Whether `proof` shows that `leaf` stands at `index` of the tree of `count` leaves with this root
 /// (RFC 9162 § 2.1.3.2).
 pub fn verify(leaf: Hash, index: u64, count: u64, proof: &[Hash], expected: &Hash) -> bool {
@@ -147,6 +175,20 @@ mod tests {
                 assert!(verify(leaf, index, count, &proof, &root), "{index} of {count}");
                 assert!(count == 1 || !verify(leaf, (index + 1) % count, count, &proof, &root));
                 assert!(!verify(self::leaf(b"other"), index, count, &proof, &root));
+            }
+        }
+    }
+
+    #[test]
+    fn a_proof_is_read_off_the_levels() {
+        for count in 1..=40_u64 {
+            let leaves: Vec<Hash> = (0..count).map(|i| leaf(&i.to_le_bytes())).collect();
+            let levels = levels(leaves.clone());
+            assert_eq!(levels.last(), Some(&vec![root(&leaves)]));
+            for index in 0..count {
+                let nodes = proof_nodes(index, count);
+                let read = nodes.iter().map(|(level, at)| levels[*level as usize][*at as usize]).collect();
+                assert_eq!(proof(&leaves, index as usize), Some(read), "{index} of {count}");
             }
         }
     }

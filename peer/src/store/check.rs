@@ -9,17 +9,18 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use sorcha_peer_core::envelope::SyncKey;
 use sorcha_peer_core::message::Fingerprint;
-use sorcha_peer_core::tree::{Body, chunk_count};
+use sorcha_peer_core::tree::Body;
 use sorcha_peer_core::types::{PeerId, TxId};
 
 use super::buckets::{self, LEVELS, Node};
-use super::envelope::{self, LogEntry, read_entry, read_header, read_record};
+use super::envelope::{self, LogEntry, read_entry, read_header};
 use super::fault::{Broken, OpenError, guarded};
 use super::open::{DATABASE_FILE, check_layout, lock_directory, open_error};
 use super::overlay::Overlay;
+use super::records::read_record;
 use super::schema::{
-    CERTIFICATES, CURSORS, IDS, KEY_TIMES, KEYS, LEAVES, LOG, ORDER, RECORDS, SCHEMA, SEGMENT_BYTES,
-    SEGMENTS, SUMMARY,
+    CERTIFICATES, CURSORS, IDS, KEY_TIMES, KEYS, LOG, ORDER, RECORDS, SCHEMA, SEGMENT_BYTES, SEGMENTS,
+    SUMMARY, TREES,
 };
 
 /// Faults listed; further ones are only counted.
@@ -192,7 +193,7 @@ impl Check {
         let order = snapshot.open_table(ORDER)?;
         let certificates = snapshot.open_table(CERTIFICATES)?;
         let entries = envelope::Reader::new(snapshot)?;
-        let (mut segments, mut leaves) = (0, 0);
+        let (mut segments, mut trees, mut whole) = (0, 0, true);
         for row in snapshot.open_table(LOG)?.iter()? {
             let (position, row) = row?;
             let position = position.value();
@@ -228,16 +229,20 @@ impl Check {
             if entry.body.is_none() {
                 segments += header.body_bytes.div_ceil(SEGMENT_BYTES as u64);
             }
-            leaves += u64::from(chunk_count(header.body_bytes) > 1);
-            if let Err(broken) = check_body(&entries, position, &entry, id) {
-                self.broken(FaultKind::Body, broken);
+            match check_body(&entries, position, &entry, id) {
+                Ok(rows) => trees += rows,
+                Err(broken) => {
+                    whole = false;
+                    self.broken(FaultKind::Body, broken);
+                }
             }
         }
         for (name, found, expected) in [
             ("segments of bodies", snapshot.open_table(SEGMENTS)?.len()?, segments),
-            ("rows of leaf hashes", snapshot.open_table(LEAVES)?.len()?, leaves),
+            ("rows of chunk trees", snapshot.open_table(TREES)?.len()?, trees),
         ] {
-            if found != expected {
+            // A body with a fault of its own is reported already.
+            if whole && found != expected {
                 let message = format!("there are {found} {name}, the transactions held have {expected}");
                 self.fault(FaultKind::Body, message);
             }
@@ -397,15 +402,12 @@ impl Check {
     }
 }
 
-/// The body against its root, and the stored leaf hashes against the body.
-fn check_body(entries: &envelope::Reader, position: u64, entry: &LogEntry, id: TxId) -> Result<(), Broken> {
+/// The body against its root, and the stored chunk tree against the body; how many rows that has.
+fn check_body(entries: &envelope::Reader, position: u64, entry: &LogEntry, id: TxId) -> Result<u64, Broken> {
     let root = read_header(&entry.signed)?.body_root;
     let body = Body::new(entries.body(position, entry)?);
     if body.root() != root {
         return Err(Broken::Damaged(format!("the body of transaction {id} does not match its root")));
     }
-    if body.leaves().len() > 1 && entries.leaves(position, body.leaves().len() as u64)? != body.leaves() {
-        return Err(Broken::Damaged(format!("the leaf hashes of transaction {id} do not match its body")));
-    }
-    Ok(())
+    entries.check_tree(position, &body)
 }

@@ -7,13 +7,15 @@ use bytes::{Bytes, BytesMut};
 use prost::Message as _;
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, StorageError, Table};
 use sha2::{Digest, Sha256};
-use sorcha_peer_core::envelope::{Envelope, Header, Record, SignedRecord};
+use sorcha_peer_core::envelope::{Envelope, Header};
 use sorcha_peer_core::tree::{self, Body};
-use sorcha_peer_core::types::{Address, Hash, PeerId, TxId, WallTime, bounds::CHUNK_BYTES};
+use sorcha_peer_core::types::{Hash, TxId, WallTime, bounds::CHUNK_BYTES};
 
 use super::Stored;
 use super::fault::Broken;
-use super::schema::{CERTIFICATES, INLINE_BYTES_MAX, LEAVES, LOG, SEGMENT_BYTES, SEGMENTS};
+use super::schema::{
+    CERTIFICATES, INLINE_BYTES_MAX, LOG, SEGMENT_BYTES, SEGMENTS, TREE_NODES_PER_ROW, TREES,
+};
 
 /// A transaction in the log. Unknown fields of later versions are skipped.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -35,47 +37,23 @@ pub(super) struct LogEntry {
 
 /// What a header's signed bytes say.
 pub(super) fn read_header(signed: &Bytes) -> Result<Header, Broken> {
-    let header = sorcha_proto::v1::TransactionHeader::decode(signed.clone());
-    let header = header.map_err(|error| Broken::Damaged(format!("a header cannot be read: {error}")))?;
-    let missing = |field| Broken::Damaged(format!("a header's {field} has not 32 bytes"));
-    Ok(Header {
-        network: header.network,
-        origin: PeerId::from_slice(&header.origin).ok_or_else(|| missing("origin"))?,
-        incarnation: header.incarnation,
-        sequence: header.sequence,
-        register: header.register,
-        published: WallTime::from_unix_ms(header.published_unix_ms),
-        body_bytes: header.body_bytes,
-        body_root: Hash::from_slice(&header.body_root).ok_or_else(|| missing("body_root"))?,
-    })
+    sorcha_peer_wire::decode_header(signed.clone())
+        .map_err(|error| Broken::Damaged(format!("a header cannot be read: {error}")))
 }
 
-/// A peer's record from its stored form.
-pub(super) fn read_record(row: &[u8]) -> Result<SignedRecord, Broken> {
-    let broken = |error| Broken::Damaged(format!("the record of a peer cannot be read: {error}"));
-    let stored = sorcha_proto::v1::SignedRecord::decode(row).map_err(broken)?;
-    let said = sorcha_proto::v1::PeerRecord::decode(stored.record.clone()).map_err(broken)?;
-    let record = Record {
-        uri: said.uri,
-        incarnation: said.incarnation,
-        sequence: said.sequence,
-        addresses: said.addresses.into_iter().map(Address::new).collect(),
-        site: said.site,
-        leaving: said.leaving,
-        software: said.software,
-    };
-    let (signature, certificate) = (stored.signature, stored.certificate);
-    Ok(SignedRecord { peer: record.peer(), record, signed: stored.record, signature, certificate })
-}
-
-/// The stored form of a peer's record.
-pub(super) fn write_record(record: &SignedRecord) -> Vec<u8> {
-    sorcha_proto::v1::SignedRecord {
-        record: record.signed.clone(),
-        signature: record.signature.clone(),
-        certificate: record.certificate.clone(),
+/// Whether a transaction can be read back once it is written: only such ones are.
+pub(super) fn check(envelope: &Envelope, body: &Body) -> Result<(), String> {
+    let (id, length) = (envelope.id(), envelope.header().body_bytes);
+    match sorcha_peer_wire::decode_header(envelope.signed().clone()) {
+        Err(error) => Err(format!("the header of {id} could not be read back: {error}")),
+        Ok(header) if header != *envelope.header() => {
+            Err(format!("the header of {id} does not say what its bytes say"))
+        }
+        Ok(_) if body.bytes().len() as u64 != length => {
+            Err(format!("the body of {id} has {} bytes, its header says {length}", body.bytes().len()))
+        }
+        Ok(_) => Ok(()),
     }
-    .encode_to_vec()
 }
 
 /// A log entry from its row.
@@ -88,7 +66,7 @@ pub(super) fn read_entry(position: u64, row: &[u8]) -> Result<LogEntry, Broken> 
 pub(super) struct Writer<'txn> {
     pub(super) log: Table<'txn, u64, &'static [u8]>,
     pub(super) segments: Table<'txn, (u64, u32), &'static [u8]>,
-    pub(super) leaves: Table<'txn, u64, &'static [u8]>,
+    pub(super) trees: Table<'txn, (u64, u8, u32), &'static [u8]>,
     pub(super) certificates: Table<'txn, &'static [u8; 32], &'static [u8]>,
 }
 
@@ -111,9 +89,8 @@ impl Writer<'_> {
                 self.segments.insert((position, segment), part)?;
             }
         }
-        if body.leaves().len() > 1 {
-            let leaves: Vec<u8> = body.leaves().iter().flat_map(|leaf| *leaf.as_bytes()).collect();
-            self.leaves.insert(position, leaves.as_slice())?;
+        for ((level, block), nodes) in tree_rows(body) {
+            self.trees.insert((position, level, block), nodes.as_slice())?;
         }
         let entry = LogEntry {
             signed: envelope.signed().clone(),
@@ -127,11 +104,24 @@ impl Writer<'_> {
     }
 }
 
+/// The chunk tree of a body of several chunks by (level, block), without its root, which the header has.
+fn tree_rows(body: &Body) -> Vec<((u8, u32), Vec<u8>)> {
+    let mut levels = tree::levels(body.leaves().to_vec());
+    levels.pop();
+    let rows = (0..).zip(levels).flat_map(|(level, nodes)| {
+        let blocks = nodes
+            .chunks(TREE_NODES_PER_ROW)
+            .map(|block| block.iter().flat_map(|node| *node.as_bytes()).collect());
+        (0..).zip(blocks.collect::<Vec<_>>()).map(move |(block, nodes)| ((level, block), nodes))
+    });
+    rows.collect()
+}
+
 /// The same tables on a snapshot.
 pub(super) struct Reader {
     log: ReadOnlyTable<u64, &'static [u8]>,
     segments: ReadOnlyTable<(u64, u32), &'static [u8]>,
-    leaves: ReadOnlyTable<u64, &'static [u8]>,
+    trees: ReadOnlyTable<(u64, u8, u32), &'static [u8]>,
     certificates: ReadOnlyTable<&'static [u8; 32], &'static [u8]>,
 }
 
@@ -140,7 +130,7 @@ impl Reader {
         Ok(Self {
             log: snapshot.open_table(LOG)?,
             segments: snapshot.open_table(SEGMENTS)?,
-            leaves: snapshot.open_table(LEAVES)?,
+            trees: snapshot.open_table(TREES)?,
             certificates: snapshot.open_table(CERTIFICATES)?,
         })
     }
@@ -238,28 +228,37 @@ impl Reader {
             Some(_) => return Err(Broken::Damaged(format!("the body at position {position} is cut off"))),
             None => self.part(position, start, end - start)?,
         };
-        if count == 1 {
-            return Ok(Some((data, Vec::new())));
-        }
-        let leaves = self.leaves(position, count)?;
-        let proof = tree::proof(&leaves, index as usize).expect("the index is below the number of leaves");
-        Ok(Some((data, proof)))
+        let nodes = tree::proof_nodes(u64::from(index), count).into_iter();
+        let proof: Result<_, _> = nodes.map(|(level, at)| self.node(position, level as u8, at)).collect();
+        Ok(Some((data, proof?)))
     }
 
-    /// Leaf hashes of a body of `count` > 1 chunks.
-    pub(super) fn leaves(&self, position: u64, count: u64) -> Result<Vec<Hash>, Broken> {
-        let row = self.leaves.get(position)?;
-        let leaves: Vec<Hash> = row
-            .iter()
-            .flat_map(|row| row.value().chunks(32).filter_map(Hash::from_slice).collect::<Vec<_>>())
-            .collect();
-        if leaves.len() as u64 == count {
-            return Ok(leaves);
+    /// One node of a chunk tree.
+    fn node(&self, position: u64, level: u8, at: u64) -> Result<Hash, Broken> {
+        let (block, place) = (at as usize / TREE_NODES_PER_ROW, at as usize % TREE_NODES_PER_ROW);
+        let row = self.trees.get((position, level, block as u32))?;
+        let node = row.and_then(|row| Hash::from_slice(row.value().chunks(32).nth(place)?));
+        let missing = || {
+            format!(
+                "node {at} of level {level} is missing in the chunk tree of the body at position {position}"
+            )
+        };
+        node.ok_or_else(|| Broken::Damaged(missing()))
+    }
+
+    /// Whether the stored chunk tree is the one of this body; how many rows it has.
+    pub(super) fn check_tree(&self, position: u64, body: &Body) -> Result<u64, Broken> {
+        let mut rows = 0;
+        for ((level, block), nodes) in tree_rows(body) {
+            let row = self.trees.get((position, level, block))?;
+            if row.is_none_or(|row| row.value() != nodes) {
+                let detail =
+                    format!("the chunk tree of the body at position {position} is not that of the body");
+                return Err(Broken::Damaged(detail));
+            }
+            rows += 1;
         }
-        let found = leaves.len();
-        Err(Broken::Damaged(format!(
-            "the body at position {position} has {found} of its {count} leaf hashes"
-        )))
+        Ok(rows)
     }
 
     /// `length` bytes from `start` of a body in segments; fewer where segments are missing.

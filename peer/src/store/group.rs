@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::fault::Broken;
 use super::schema::{
-    CERTIFICATES, CURSORS, IDS, KEY_TIMES, KEYS, LEAVES, LOG, ORDER, RECORDS, SEGMENTS, SUMMARY,
+    CERTIFICATES, CURSORS, IDS, KEY_TIMES, KEYS, LOG, ORDER, RECORDS, SEGMENTS, SUMMARY, TREES,
 };
 use super::{buckets, cursors, envelope, keys, records};
 
@@ -117,7 +117,7 @@ pub(super) fn apply(
     let mut entries = envelope::Writer {
         log: txn.open_table(LOG)?,
         segments: txn.open_table(SEGMENTS)?,
-        leaves: txn.open_table(LEAVES)?,
+        trees: txn.open_table(TREES)?,
         certificates: txn.open_table(CERTIFICATES)?,
     };
     let mut head = entries.log.last()?.map_or(0, |(position, _)| position.value());
@@ -129,12 +129,8 @@ pub(super) fn apply(
                 let id = envelope.id();
                 let position = match envelope::position(&ids, &id)? {
                     Some(position) => position,
-                    None if body.bytes().len() as u64 != envelope.header().body_bytes => {
-                        outcomes.push(Outcome::Invalid(format!(
-                            "the body of {id} has {} bytes, its header says {}",
-                            body.bytes().len(),
-                            envelope.header().body_bytes
-                        )));
+                    None if let Err(detail) = envelope::check(envelope, body) => {
+                        outcomes.push(Outcome::Invalid(detail));
                         continue;
                     }
                     None => {

@@ -17,8 +17,8 @@ use sorcha_peer_core::envelope::SignedRecord;
 use super::fault::{Broken, OpenError, is_full};
 use super::records;
 use super::schema::{
-    CERTIFICATES, CURSORS, IDS, KEY_TIMES, KEYS, LEAVES, LOG, META, META_INCARNATION, META_SCHEMA, ORDER,
-    RECORDS, SCHEMA, SEGMENTS, SUMMARY, VERIFY_BYTES_MAX,
+    CERTIFICATES, CURSORS, IDS, KEY_TIMES, KEYS, LOG, META, META_INCARNATION, META_SCHEMA, ORDER, RECORDS,
+    SCHEMA, SEGMENTS, SUMMARY, TREES, VERIFY_BYTES_MAX,
 };
 
 /// The database in a state directory.
@@ -201,7 +201,7 @@ fn lay_out(database: &Database) -> Result<(), Broken> {
     txn.open_table(LOG)?;
     txn.open_table(IDS)?;
     txn.open_table(SEGMENTS)?;
-    txn.open_table(LEAVES)?;
+    txn.open_table(TREES)?;
     txn.open_table(CERTIFICATES)?;
     txn.open_table(ORDER)?;
     txn.open_table(SUMMARY)?;

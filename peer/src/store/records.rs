@@ -2,14 +2,20 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use redb::{ReadableTable, ReadableTableMetadata, Table};
 use sorcha_peer_core::envelope::SignedRecord;
 use sorcha_peer_core::types::{PeerId, bounds::ROSTER_MEMBERS_MAX};
 
-use super::envelope::{read_record, write_record};
 use super::fault::Broken;
 
 type Records<'txn> = Table<'txn, &'static [u8; 32], &'static [u8]>;
+
+/// A record from its row.
+pub(super) fn read_record(row: &[u8]) -> Result<SignedRecord, Broken> {
+    sorcha_peer_wire::decode_record_bytes(Bytes::copy_from_slice(row))
+        .map_err(|error| Broken::Damaged(format!("the record of a peer cannot be read: {error}")))
+}
 
 /// Keeps a record unless a newer one of the same peer is there, or the roster's bound is reached. Answers whether it did.
 pub(super) fn remember(records: &mut Records<'_>, record: &SignedRecord) -> Result<bool, Broken> {
@@ -20,7 +26,7 @@ pub(super) fn remember(records: &mut Records<'_>, record: &SignedRecord) -> Resu
         None if records.len()? >= ROSTER_MEMBERS_MAX as u64 => return Ok(false),
         _ => {}
     }
-    records.insert(record.peer.as_bytes(), write_record(record).as_slice())?;
+    records.insert(record.peer.as_bytes(), sorcha_peer_wire::encode_record_bytes(record).as_ref())?;
     Ok(true)
 }
 

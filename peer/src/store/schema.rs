@@ -20,8 +20,8 @@ pub(super) const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 pub(super) const IDS: TableDefinition<&[u8; 32], u64> = TableDefinition::new("ids");
 /// (Position, segment) -> part of a body that is not inline.
 pub(super) const SEGMENTS: TableDefinition<(u64, u32), &[u8]> = TableDefinition::new("segments");
-/// Position -> leaf hashes, 32 bytes each, of a body of several chunks.
-pub(super) const LEAVES: TableDefinition<u64, &[u8]> = TableDefinition::new("leaves");
+/// (Position, level, block) -> nodes of the chunk tree of a body of several chunks, 32 bytes each.
+pub(super) const TREES: TableDefinition<(u64, u8, u32), &[u8]> = TableDefinition::new("trees");
 /// SHA-256 -> certificate, DER.
 pub(super) const CERTIFICATES: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("certificates");
 /// (Publication time, id), big-endian: the order of reconciliation.
@@ -42,6 +42,8 @@ pub(super) const INLINE_BYTES_MAX: usize = sorcha_peer_core::types::bounds::PUSH
 /// Bytes of a segment: with its page header just below 64 KiB. The database gives every large value pages of
 /// a power of two, so segments of one chunk (16 KiB) would waste half the disk.
 pub(super) const SEGMENT_BYTES: usize = 64 * 1024 - 256;
+/// Nodes of a chunk tree in one row: a proof reads one row per level, and not more of it than a page.
+pub(super) const TREE_NODES_PER_ROW: usize = 120;
 /// How long an idempotency key is remembered (node.proto, `SubmitRequest`), ms.
 pub(super) const KEY_AGE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// Expired keys removed with one group at most, so that no group waits for a long sweep (guess).

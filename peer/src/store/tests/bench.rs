@@ -18,7 +18,7 @@ fn transactions_per_second_by_submitters() {
                 let store = &store;
                 scope.spawn(move || {
                     for number in 0..each {
-                        let number = submitter * each + number;
+                        let number = submitter * each + number + 1;
                         let published = 1_700_000_000_000 + number;
                         persist(store, transaction(number, published, vec![number as u8; 1024]))
                             .expect("durable");

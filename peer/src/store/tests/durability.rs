@@ -87,7 +87,7 @@ fn an_answer_comes_after_the_sync_of_its_group() {
     let disk = Disk::default();
     let (store, _) = open_on(&disk);
     let images = Arc::new(Mutex::new(Vec::new()));
-    let (sender, answered) = mpsc::channel();
+    let (sender, answered) = mpsc::sync_channel(20);
     let before = disk.syncs();
     for number in 1..=20 {
         let (envelope, body) = small(number);

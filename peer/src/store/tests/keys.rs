@@ -18,23 +18,23 @@ fn a_key_stands_for_its_first_transaction_for_a_day() {
     let path = Path::new("disk");
     let (store, _) =
         Store::open_on(Box::new(disk.clone()), path, &options(path), clock, None).expect("opens");
-    let ids: Vec<_> = (0..4).map(|number| small(number).0.id()).collect();
+    let ids: Vec<_> = (1..5).map(|number| small(number).0.id()).collect();
     let keep =
         |number, key: &str| submit(&store, small(number), key).recv().expect("answered").expect("durable");
 
-    keep(0, "order 1");
     keep(1, "order 1");
+    keep(2, "order 1");
     assert_eq!(store.recall("order 1"), Ok(Some(ids[0])), "the first keeps the key");
     assert_eq!(store.recall("order 2"), Ok(None));
     now.fetch_add(KEY_AGE_MS_MAX - 1, Ordering::Relaxed);
     assert_eq!(store.recall("order 1"), Ok(Some(ids[0])));
     now.fetch_add(1, Ordering::Relaxed);
     assert_eq!(store.recall("order 1"), Ok(None));
-    keep(2, "order 1");
+    keep(3, "order 1");
     assert_eq!(store.recall("order 1"), Ok(Some(ids[2])), "an expired key is free again");
 
     now.fetch_add(KEY_AGE_MS_MAX, Ordering::Relaxed);
-    keep(3, "order 3");
+    keep(4, "order 3");
     store.close();
     assert_eq!(check_disk(&disk), Vec::<String>::new());
     let database = redb::Database::builder().create_with_backend(disk).expect("opens");

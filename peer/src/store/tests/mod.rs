@@ -13,14 +13,13 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
-use prost::Message as _;
-use sorcha_peer_core::envelope::{Envelope, Record, SignedRecord};
+use sorcha_peer_core::envelope::{Envelope, Header, Record, SignedRecord};
 use sorcha_peer_core::event::StoreFault;
 use sorcha_peer_core::tree::Body;
 use sorcha_peer_core::types::{Address, PeerId, WallTime};
+use sorcha_peer_wire::encode_record;
 
 use super::check::Check;
-use super::envelope::read_header;
 use super::faulty::Disk;
 use super::{Recovered, Store, StoreOptions, check};
 
@@ -62,18 +61,17 @@ fn report(line: &str) {
 /// Transaction `number` of a fixed origin, published at `published` ms, with this body.
 fn transaction(number: u64, published: u64, body: impl Into<Bytes>) -> (Arc<Envelope>, Arc<Body>) {
     let body = Body::new(body.into());
-    let header = sorcha_proto::v1::TransactionHeader {
+    let header = Header {
         network: "test".to_owned(),
-        origin: Bytes::copy_from_slice(PeerId::of_uri("spiffe://test/test/origin").as_bytes()),
+        origin: PeerId::of_uri("spiffe://test/test/origin"),
         incarnation: 1,
         sequence: number,
         register: "orders".to_owned(),
-        published_unix_ms: published,
+        published: WallTime::from_unix_ms(published),
         body_bytes: body.bytes().len() as u64,
-        body_root: Bytes::copy_from_slice(body.root().as_bytes()),
+        body_root: body.root(),
     };
-    let signed = Bytes::from(header.encode_to_vec());
-    let header = read_header(&signed).expect("just encoded");
+    let signed = sorcha_peer_wire::encode_header(&header);
     let certificate = Bytes::from(format!("certificate {}", number % 3));
     let envelope = Envelope::new(header, signed, Bytes::from_static(b"signature"), certificate);
     (Arc::new(envelope), Arc::new(body))
@@ -89,7 +87,7 @@ fn submit(
     (envelope, body): (Arc<Envelope>, Arc<Body>),
     key: &str,
 ) -> mpsc::Receiver<Result<u64, StoreFault>> {
-    let (sender, receiver) = mpsc::channel();
+    let (sender, receiver) = mpsc::sync_channel(1);
     let done = Box::new(move |result| drop(sender.send(result)));
     store.persist(envelope, body, key.to_owned(), WallTime::from_unix_ms(2_000_000), done);
     receiver
@@ -101,13 +99,6 @@ fn persist(store: &Store, transaction: (Arc<Envelope>, Arc<Body>)) -> Result<u64
 
 fn record(name: &str, sequence: u64) -> Arc<SignedRecord> {
     let uri = format!("spiffe://test/test/{name}");
-    let said = sorcha_proto::v1::PeerRecord {
-        uri: uri.clone(),
-        incarnation: 1,
-        sequence,
-        addresses: vec!["127.0.0.1:7450".to_owned()],
-        ..Default::default()
-    };
     let record = Record {
         uri,
         incarnation: 1,
@@ -119,8 +110,8 @@ fn record(name: &str, sequence: u64) -> Arc<SignedRecord> {
     };
     Arc::new(SignedRecord {
         peer: record.peer(),
+        signed: encode_record(&record),
         record,
-        signed: Bytes::from(said.encode_to_vec()),
         signature: Bytes::from_static(b"signature"),
         certificate: Bytes::from_static(b"certificate"),
     })
