@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::shell::{Workspace, output, run as run_command, say};
+use crate::shell::{Usage, Workspace, output, run as run_command, say};
 
 /// Run a named measurement, or compare it with its bar.
 #[derive(Debug, clap::Args)]
@@ -112,9 +112,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         }
         return Ok(());
     }
-    let bench = BENCHES.iter().find(|bench| bench.name == args.name);
-    let bench = bench.with_context(|| {
-        format!("there is no measurement '{}': `cargo xtask bench list` names them", args.name)
+    let bench = BENCHES.iter().find(|bench| bench.name == args.name).ok_or_else(|| {
+        Usage(format!("there is no measurement '{}': `cargo xtask bench list` names them", args.name))
     })?;
     run_command(&mut workspace.cargo([
         "build",

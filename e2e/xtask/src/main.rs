@@ -60,7 +60,7 @@ fn main() -> ExitCode {
             if !error.is::<shell::Reported>() {
                 shell::complain(&format!("error: {error:#}"));
             }
-            ExitCode::FAILURE
+            ExitCode::from(if error.is::<shell::Usage>() { 2 } else { 1 })
         }
     }
 }

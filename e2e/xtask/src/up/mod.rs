@@ -12,7 +12,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::shell::{Workspace, run as run_command, say};
+use crate::shell::{Usage, Workspace, run as run_command, say};
 
 /// The manifest that is run where none is named.
 const QUICKSTART: &str = "crds/examples/quickstart.yaml";
@@ -51,7 +51,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     // A relative path is meant from where the user stands, the default from the top of the clone.
     let default = args.file.as_os_str() == QUICKSTART && !args.file.exists();
     let file = if default { workspace.root().join(QUICKSTART) } else { args.file.clone() };
-    ensure!(file.is_file(), "the manifest {} does not exist; name another with --file", file.display());
+    let missing =
+        || Usage(format!("the manifest {} does not exist; name another with --file", file.display()));
+    ensure!(file.is_file(), missing());
     let programs = build(workspace, args.debug)?;
     if args.check {
         return check::run(&programs, &file, args.state_dir.as_deref());
