@@ -56,10 +56,10 @@ mod tests {
     fn a_second_holder_is_refused_by_the_first_ones_name() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("supervisor.lock");
-        let first = take(&path, "quickstart", Path::new("/tmp/a-much-longer-name.yaml")).expect("free");
+        let first = take(&path, "quickstart", Path::new("/srv/a-much-longer-name.yaml")).expect("free");
         let refused = take(&path, "quickstart", Path::new("b.yaml")).expect_err("held").to_string();
         let expected = format!(
-            "the network quickstart is already run by process {} from /tmp/a-much-longer-name.yaml;",
+            "the network quickstart is already run by process {} from /srv/a-much-longer-name.yaml;",
             std::process::id()
         );
         assert!(refused.starts_with(&expected), "{refused}");

@@ -1,4 +1,6 @@
 //! What goes into the core and what comes out of it.
+//!
+//! Size: one contract, read as a whole: an effect and its answer stand in the same file.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The admin port.
+//! The admin port: metrics, health and readiness, as a probe sees them.
 
 use http::{Method, StatusCode, header};
 use sorcha_peer_core::types::WallTime;
