@@ -36,7 +36,7 @@ fn certificates_that_do_not_fit_are_refused_at_the_start() -> anyhow::Result<()>
     let cases: [(&[&str], &str); 2] = [
         (&["--not-before", "2020-01-01T00:00:00Z", "--not-after", "2020-02-01T00:00:00Z"], "expired"),
         (
-            &["--not-before", "2090-01-01T00:00:00Z", "--not-after", "2090-02-01T00:00:00Z"],
+            &["--not-before", "2030-01-01T00:00:00Z", "--not-after", "2030-02-01T00:00:00Z"],
             "not valid before",
         ),
     ];

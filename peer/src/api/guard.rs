@@ -90,14 +90,12 @@ fn host_only(host: &str) -> &str {
 }
 
 fn is_this_machine(host: &str, listen: IpAddr) -> bool {
-    match host.parse::<IpAddr>() {
-        // A literal address cannot be rebound; 0.0.0.0 listens at all of the machine's.
-        Ok(ip) => ip.is_loopback() || ip == listen || listen.is_unspecified(),
-        Err(_) => {
-            let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-            host == "localhost" || host.ends_with(".localhost")
-        }
+    // A literal address cannot be rebound; 0.0.0.0 listens at all of the machine's.
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return ip.is_loopback() || ip == listen || listen.is_unspecified();
     }
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    host == "localhost" || host.ends_with(".localhost")
 }
 
 /// The middleware: refuses in the language of the request.

@@ -75,7 +75,7 @@ impl Incoming {
     }
 
     /// Bytes that have come.
-    pub fn len(&self) -> u64 {
+    pub fn received(&self) -> u64 {
         self.bytes.len() as u64
     }
 

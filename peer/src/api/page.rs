@@ -60,7 +60,7 @@ fn html() -> String {
                 write!(page, "<tr><td><code>{code}</code><td>answer<td>{}", text(&response["description"]));
         }
         let example = escape(&operation.example.replace("HOST", "127.0.0.1:7451"));
-        let _ = write!(page, "</table><pre>{example}</pre></section>\n");
+        let _ = writeln!(page, "</table><pre>{example}</pre></section>");
     }
     page
 }

@@ -100,9 +100,12 @@ async fn take(
                 open = Some((start, body));
             }
             (Part::End(_), Some((start, body))) => {
-                if start.body_bytes > 0 && start.body_bytes != body.len() {
-                    let sentence =
-                        format!("the body has {} bytes, but 'start' said {}", body.len(), start.body_bytes);
+                if start.body_bytes > 0 && start.body_bytes != body.received() {
+                    let sentence = format!(
+                        "the body has {} bytes, but 'start' said {}",
+                        body.received(),
+                        start.body_bytes
+                    );
                     return Err(Refusal::bad("bodyBytes", sentence));
                 }
                 let node = local.node.clone();

@@ -154,10 +154,7 @@ async fn run(
         biased;
         () = local.shutdown.cancelled() => Some(Refusal::new(Kind::Unavailable, "the peer is shutting down: subscribe again after its restart")),
         () = events.closed() => None,
-        ended = serving => match ended {
-            Ok(Gone) => None,
-            Err(refusal) => Some(refusal),
-        },
+        ended = serving => ended.err(),
     }
 }
 
@@ -299,10 +296,10 @@ async fn deliver(
         } else {
             Vec::new()
         };
-        if let Some(gap) = batch.first().and_then(|stored| gap(after, first, stored.position)) {
-            if events.send(SubscribeEvent { event: Some(Event::Gap(gap)) }).await.is_err() {
-                return Ok(Gone);
-            }
+        if let Some(gap) = batch.first().and_then(|stored| gap(after, first, stored.position))
+            && events.send(SubscribeEvent { event: Some(Event::Gap(gap)) }).await.is_err()
+        {
+            return Ok(Gone);
         }
         first &= batch.is_empty();
         if batch.is_empty() {

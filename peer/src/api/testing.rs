@@ -103,7 +103,7 @@ pub(crate) struct TestPeer {
     pub(crate) shutdown: CancellationToken,
     pub(crate) servers: Option<tokio::task::JoinHandle<()>>,
     pub(crate) left: Option<oneshot::Receiver<()>>,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Drop for TestPeer {
@@ -153,8 +153,13 @@ impl TestPeer {
             shutdown,
             servers: Some(servers),
             left: Some(left),
-            _directory: directory,
+            directory,
         }
+    }
+
+    /// The state directory.
+    pub(crate) fn state(&self) -> &std::path::Path {
+        self.directory.path()
     }
 
     /// Serves the local API at another address too, until the shutdown.
@@ -203,8 +208,8 @@ async fn drive(mut queue: mpsc::Receiver<Command>, store: Store, leaving: onesho
             Command::Status(reply) => drop(reply.send(status_view())),
             Command::Peers(reply) => drop(reply.send(peers())),
             Command::Leave(reply) => {
-                drop(reply.send(()));
-                leaving.take().map(|leaving| leaving.send(()));
+                reply.send(()).expect("the API waits for the answer");
+                leaving.take().expect("told once").send(()).expect("the test waits");
             }
             Command::Submit { register, body, idempotency_key, reply } => {
                 if let Some(refused) = refused(&register, body.bytes()) {

@@ -267,17 +267,8 @@ pub fn transaction_json(stored: &Stored) -> TransactionJson {
 
 /// SPIFFE URI in the origin's certificate; the origin's id in hexadecimal where the certificate has none.
 fn origin_uri(envelope: &Envelope) -> String {
-    spiffe_uri(envelope.certificate()).unwrap_or_else(|| envelope.header().origin.to_string())
-}
-
-fn spiffe_uri(certificate: &[u8]) -> Option<String> {
-    use x509_parser::extensions::GeneralName;
-    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    let names = certificate.subject_alternative_name().ok()??;
-    names.value.general_names.iter().find_map(|name| match name {
-        GeneralName::URI(uri) => Some((*uri).to_owned()),
-        _ => None,
-    })
+    sorcha_peer_pki::trust::leaf_identity_of(envelope.certificate())
+        .map_or_else(|_| envelope.header().origin.to_string(), |identity| identity.as_str().to_owned())
 }
 
 /// The peer at a glance.

@@ -114,7 +114,7 @@ impl<'a> Console<'a> {
         let Err(failure) = result else { return 0 };
         if !matches!(failure, Failure::OutputClosed) {
             // Where even this cannot be written there is nobody to tell.
-            let _ = writeln!(self.err, "sorcha-peer: {}", crate::cli::escape::text(&failure.to_string()));
+            let _ = writeln!(self.err, "sorcha-peer: {}", crate::cli::escape::lines(&failure.to_string()));
         }
         failure.code()
     }

@@ -10,6 +10,11 @@ pub fn text(from: &str) -> String {
     into
 }
 
+/// Valid text of several lines: the same, but lines stay lines.
+pub fn lines(from: &str) -> String {
+    from.split('\n').map(text).collect::<Vec<_>>().join("\n")
+}
+
 /// The beginning of a body: at most `chars_max` characters as read, invalid UTF-8 as `\xff`.
 pub fn preview(body: &[u8], chars_max: usize) -> String {
     // No character is longer than 4 bytes.

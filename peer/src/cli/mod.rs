@@ -2,11 +2,14 @@
 //!
 //! Verbs speak to a running peer through its local API like any other client; `run` is the peer itself.
 
+mod cert;
 pub mod client;
+pub mod config;
 pub mod console;
 pub mod endpoint;
 pub mod escape;
 mod show;
+mod store;
 mod submit;
 mod tail;
 
@@ -86,6 +89,15 @@ pub enum Verb {
     Status,
     /// All other peers that it knows
     Peers,
+    /// The configuration file
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// The store of a peer that is not running
+    #[command(subcommand)]
+    Store(StoreVerb),
+    /// Certificates for peers that no operator serves
+    #[command(subcommand)]
+    Cert(cert::CertVerb),
     /// Print a completion script for a shell
     Completions {
         /// Shell to print it for
@@ -94,11 +106,33 @@ pub enum Verb {
     },
 }
 
+/// What `config` does.
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Name everything that is wrong with a file; where its certificates are here, check them too
+    Check {
+        /// Configuration file
+        #[arg(default_value = config::FILE_DEFAULT)]
+        file: PathBuf,
+    },
+}
+
+/// What `store` does.
+#[derive(Debug, Subcommand)]
+pub enum StoreVerb {
+    /// Hold every row against what it stands for; changes nothing
+    Check {
+        /// State directory
+        #[arg(default_value = "/var/lib/sorcha")]
+        directory: PathBuf,
+    },
+}
+
 /// `run`.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
     /// Configuration file
-    #[arg(long, value_name = "FILE", default_value = "/etc/sorcha/peer.yaml")]
+    #[arg(long, value_name = "FILE", default_value = config::FILE_DEFAULT)]
     pub config: PathBuf,
     /// The peer's name, in place of the file's
     #[arg(long, value_name = "NAME")]
@@ -179,6 +213,9 @@ fn dispatch(cli: Cli, console: &mut Console<'_>) -> Result<(), Failure> {
         Verb::Tail(args) => block_on(tail::tail(&global, &args, console)),
         Verb::Status => block_on(show::status(&global, console)),
         Verb::Peers => block_on(show::peers(&global, console)),
+        Verb::Config(ConfigVerb::Check { file }) => config::check(&file, global.output, console),
+        Verb::Store(StoreVerb::Check { directory }) => store::check_store(&directory, global.output, console),
+        Verb::Cert(verb) => cert::cert(&verb, global.output, console),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "sorcha-peer", &mut *console.out);
             Ok(())

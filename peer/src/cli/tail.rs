@@ -84,7 +84,7 @@ pub(super) async fn tail(global: &Global, args: &TailArgs, console: &mut Console
                 continue;
             }
             Ok(Event::CaughtUp(_) | Event::AckDurable(_) | Event::BodyPart(_)) => continue,
-            Err(Failure::TimedOut(_)) => return Err(tail.short(printed, args.count)),
+            Err(Failure::TimedOut(_)) => return Err(short(printed, args.count)),
             Err(failure) => return Err(failure),
         };
         printed += 1;
@@ -236,9 +236,9 @@ impl Tail {
             }
         }
     }
+}
 
-    fn short(&self, printed: u64, count: Option<u64>) -> Failure {
-        let wanted = count.map(|count| format!(" of {count}")).unwrap_or_default();
-        Failure::TimedOut(format!("{printed}{wanted} transactions came before --timeout"))
-    }
+fn short(printed: u64, count: Option<u64>) -> Failure {
+    let wanted = count.map(|count| format!(" of {count}")).unwrap_or_default();
+    Failure::TimedOut(format!("{printed}{wanted} transactions came before --timeout"))
 }

@@ -250,3 +250,84 @@ async fn completions_are_printed_for_every_shell() {
 fn the_command_line_is_consistent() {
     <super::Cli as clap::CommandFactory>::command().debug_assert();
 }
+
+/// What came of a command that needs no peer.
+async fn offline(args: &[&str], code: u8, sentence: &str) -> String {
+    let ran = run(args).await;
+    let all = format!("{}{}", ran.text(), ran.err);
+    assert_eq!(ran.code, code, "{args:?}: {all}");
+    assert!(all.contains(sentence), "{args:?}: {all}");
+    all
+}
+
+#[tokio::test]
+async fn certificates_are_made_shown_and_checked_against_the_configuration() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (ca, tls, file) = (path("ca"), path("tls"), path("peer.yaml"));
+    let create = ["cert", "create-ca", "--trust-domain", "test.local", "--out", &ca];
+    offline(&create, 0, "holds a CA for spiffe://test.local/").await;
+    offline(&create, 1, "holds a CA already").await;
+    let yaml = format!("networkId: net\ntrustDomain: test.local\nname: peer-0\ntls: {{directory: {tls}}}\n");
+    std::fs::write(&file, yaml).expect("a temporary directory");
+    offline(&["config", "check", &file], 0, "certificates were not checked").await;
+
+    let issue = async |uri: &str, more: &[&str], code, sentence: &str| {
+        offline(
+            &[&["cert", "issue", "--ca", &ca, "--out", &tls, "--uri", uri], more].concat(),
+            code,
+            sentence,
+        )
+        .await
+    };
+    issue(
+        "spiffe://test.local/net/peer-0",
+        &[],
+        0,
+        "holds the certificate of spiffe://test.local/net/peer-0",
+    )
+    .await;
+    offline(&["config", "check", &file], 0, "its certificate is valid until").await;
+    let shown = offline(&["cert", "show", &tls], 0, "spiffe://test.local/net/peer-0").await;
+    assert!(shown.contains("kind         leaf"), "{shown}");
+    offline(&["cert", "show", &path("ca/ca.crt")], 0, "kind         CA").await;
+    offline(&["cert", "show", &tls, "-o", "json"], 0, "\"isCa\": false").await;
+
+    issue("spiffe://test.local/net/peer-1", &[], 0, "").await;
+    offline(&["config", "check", &file], 2, "is the certificate of spiffe://test.local/net/peer-1, but the configuration is of spiffe://test.local/net/peer-0").await;
+    issue("spiffe://other.local/net/peer-0", &[], 2, "is not of this CA's trust domain").await;
+    issue("http://test.local", &[], 2, "http://test.local").await;
+    let expired = ["--not-before", "2020-01-01T00:00:00Z", "--not-after", "2020-02-01T00:00:00Z"];
+    issue("spiffe://test.local/net/peer-0", &expired, 0, "until 2020-02-01T00:00:00Z").await;
+    offline(&["config", "check", &file], 2, "tls.crt: ").await;
+    std::fs::write(path("tls/tls.crt"), "nonsense").expect("a temporary directory");
+    offline(&["cert", "show", &tls], 2, "tls.crt: ").await;
+    offline(&["cert", "show", "/nowhere"], 2, "/nowhere cannot be read").await;
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_is_told_line_by_line() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("peer.yaml").display().to_string();
+    std::fs::write(
+        &file,
+        "networkId: net\ntrustDomain: test.local\nname: a\nlimit: {}\nlog: {level: [loud]}\n",
+    )
+    .expect("a temporary directory");
+    let said = offline(&["config", "check", &file], 2, "limit").await;
+    assert!(said.lines().count() >= 2 && said.lines().all(|line| line.contains("peer.yaml: ")), "{said}");
+    offline(&["config", "check", "/nowhere.yaml"], 2, "/nowhere.yaml cannot be read").await;
+}
+
+#[tokio::test]
+async fn a_store_is_checked_while_no_peer_uses_it() {
+    let peer = TestPeer::start().await;
+    peer.submit("r", noise(100_000)).await;
+    let state = peer.state().display().to_string();
+    offline(&["store", "check", &state], 1, "is in use by").await;
+    peer.store.close();
+    offline(&["store", "check", &state, "-o", "json"], 0, "\"transactions\": 1").await;
+    offline(&["store", "check", "/nowhere"], 1, "there is no store in /nowhere").await;
+    std::fs::write(peer.state().join("store.redb"), vec![0xa5; 65_536]).expect("a temporary directory");
+    offline(&["store", "check", &state], 1, "store.redb").await;
+}

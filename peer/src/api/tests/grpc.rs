@@ -9,6 +9,9 @@ use sorcha_proto::v1::{
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::api::testing::{BODY_BYTES_MAX, PATIENCE, TestPeer, link_event, noise};
 
@@ -141,9 +144,6 @@ async fn health_and_reflection_are_served() {
     let mut watching =
         health.watch(HealthCheckRequest { service: String::new() }).await.expect("known").into_inner();
 
-    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
-    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
-    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
     let ask = tonic_reflection::pb::v1::ServerReflectionRequest {
         host: String::new(),
         message_request: Some(MessageRequest::ListServices(String::new())),

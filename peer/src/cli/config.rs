@@ -1,0 +1,92 @@
+//! The configuration file as the verbs read it, and `config check`.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use sorcha_peer_config::{Config, Loaded, Mode, Surroundings};
+
+use crate::cli::cert;
+use crate::cli::console::{Console, Failure, Format};
+
+/// Where the file lies unless the command line says otherwise.
+pub const FILE_DEFAULT: &str = "/etc/sorcha/peer.yaml";
+/// Variables of the command line, which say nothing about the peer itself.
+const OWN_VARIABLES: [&str; 2] = ["SORCHA_API", "SORCHA_ENDPOINTS"];
+
+/// Reads a file with the environment over it; `name` goes before both. All problems at once, one per line.
+pub fn load(file: &Path, name: Option<&str>, mode: Mode) -> Result<Loaded, Failure> {
+    let shown = file.display();
+    let unreadable = |error: std::io::Error| {
+        Failure::Usage(format!("{shown} cannot be read: {error}; name the configuration file with --config"))
+    };
+    let bytes = std::fs::metadata(file).map_err(unreadable)?.len();
+    let max = sorcha_peer_config::FILE_BYTES_MAX;
+    if bytes > max as u64 {
+        return Err(Failure::Usage(format!("{shown} has {bytes} bytes; a configuration has at most {max}")));
+    }
+    let yaml = std::fs::read_to_string(file).map_err(unreadable)?;
+    sorcha_peer_config::load(&yaml, &surroundings(name), mode).map_err(|problems| {
+        let lines: Vec<_> = problems.iter().map(|problem| format!("{shown}: {problem}")).collect();
+        Failure::Usage(lines.join("\n"))
+    })
+}
+
+fn surroundings(name: Option<&str>) -> Surroundings {
+    let ours = |key: &str| key.starts_with("SORCHA_") && !OWN_VARIABLES.contains(&key);
+    let mut environment: std::collections::BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(key, _)| ours(key))
+        .collect();
+    if let Some(name) = name {
+        environment.insert("SORCHA_NAME".to_owned(), name.to_owned());
+    }
+    let host_name = rustix::system::uname().nodename().to_str().ok().map(str::to_owned);
+    Surroundings { environment, host_name }
+}
+
+/// What `config check` found, where the file itself is sound.
+#[derive(Debug, Serialize)]
+struct Checked {
+    file: PathBuf,
+    uri: String,
+    warnings: Vec<String>,
+    /// As a sentence; `None` where the certificates lie elsewhere.
+    certificate: Option<String>,
+}
+
+pub(super) fn check(file: &Path, format: Format, console: &mut Console<'_>) -> Result<(), Failure> {
+    let Loaded { config, warnings } = load(file, None, Mode::Check)?;
+    let certificate = certificate(&config)?;
+    let warnings = warnings.iter().map(ToString::to_string).collect();
+    let checked = Checked { file: file.to_owned(), uri: config.uri(), warnings, certificate };
+    if format != Format::Table {
+        return console.value(format, &checked);
+    }
+    for warning in &checked.warnings {
+        writeln!(console.err, "{}: {}", file.display(), crate::cli::escape::text(warning))?;
+    }
+    writeln!(console.out, "{} is a sound configuration of {}", file.display(), checked.uri)?;
+    let directory = config.tls_directory.display();
+    match &checked.certificate {
+        Some(certificate) => writeln!(console.out, "{certificate}")?,
+        None => writeln!(console.out, "its certificates were not checked: there is no {directory} here")?,
+    }
+    Ok(())
+}
+
+/// Where the certificate directory is here, it must fit the configuration.
+fn certificate(config: &Config) -> Result<Option<String>, Failure> {
+    if !config.tls_directory.exists() {
+        return Ok(None);
+    }
+    let checked = cert::check_directory(&config.tls_directory)?;
+    let (found, wanted) = (&checked.uri, config.uri());
+    if *found != wanted {
+        let file = config.tls_directory.join(sorcha_peer_pki::files::CERTIFICATE_FILE);
+        return Err(Failure::Usage(format!(
+            "{} is the certificate of {found}, but the configuration is of {wanted}: issue one with `sorcha-peer cert issue --uri {wanted}`, or correct networkId, trustDomain and name",
+            file.display()
+        )));
+    }
+    Ok(Some(format!("its certificate is valid until {}", checked.not_after)))
+}
