@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -17,18 +17,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Events that wait to be looked at, at most; no test makes as many.
 const EVENTS_MAX: usize = 10_000;
 
-/// Networks start one after another: two that look for free ports at the same time find the same ones, and then
-/// move, which is not what most tests are about.
-static STARTING: Mutex<()> = Mutex::new(());
+/// One network at a time: a port that a peer frees for a moment would else be taken by the network of another test,
+/// which is not what most tests are about.
+static MACHINE: Mutex<()> = Mutex::new(());
 
 /// A directory with a manifest and states.
 pub(crate) struct Place {
     directory: tempfile::TempDir,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Place {
     pub(crate) fn new(replicas: usize) -> Self {
-        let place = Self { directory: tempfile::tempdir().expect("a temporary directory") };
+        let alone = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = Self { directory: tempfile::tempdir().expect("a temporary directory"), _alone: alone };
         place.write(replicas, "");
         place
     }
@@ -93,7 +95,6 @@ impl Place {
 
     /// Starts and waits until all are linked.
     pub(crate) fn start(&self) -> (Supervisor, Value) {
-        let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut supervisor = self.launch(&[]);
         let ready = supervisor.wait_for("ready", |_| true);
         (supervisor, ready)
@@ -173,11 +174,14 @@ impl Supervisor {
         }
     }
 
-    /// Stops it as Ctrl-C does; no process may be left.
-    pub(crate) fn stop(mut self) {
+    /// Stops it as Ctrl-C does; no process may be left. Gives what it wrote to stderr.
+    pub(crate) fn stop(mut self) -> String {
         self.signal(Signal::INT);
         assert_eq!(self.ended().code(), Some(0));
         assert_eq!(running(&self.network), Vec::<u32>::new());
+        let mut stderr = String::new();
+        self.child.stderr.take().expect("piped").read_to_string(&mut stderr).expect("text");
+        stderr
     }
 }
 

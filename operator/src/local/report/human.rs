@@ -70,7 +70,8 @@ impl Human {
     }
 }
 
-fn text(event: &Event) -> String {
+/// An event in words; empty where it is not worth any.
+pub(super) fn text(event: &Event) -> String {
     match event {
         Event::Planned { network, peers, directory, .. } => {
             format!("network {network}: {} in {}\n", count(*peers), directory.display())

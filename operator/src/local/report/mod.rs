@@ -44,9 +44,20 @@ impl Report {
     pub(super) fn tell(&mut self, event: &Event) {
         let _ = match &mut self.style {
             Style::Human(human) => human.tell(event),
-            Style::Json => json(event, &mut io::stdout().lock()),
-            Style::Yaml => yaml(event, &mut io::stdout().lock()),
+            Style::Json => json(event, &mut io::stdout().lock()).and(trouble(event)),
+            Style::Yaml => yaml(event, &mut io::stdout().lock()).and(trouble(event)),
         };
+    }
+}
+
+/// Programs read stdout; whoever looks at their stderr is told in words what is wrong.
+fn trouble(event: &Event) -> io::Result<()> {
+    match event {
+        Event::ManifestRejected { .. }
+        | Event::CrashLoop { .. }
+        | Event::NotLinked { .. }
+        | Event::Warning { .. } => io::stderr().lock().write_all(human::text(event).as_bytes()),
+        _ => Ok(()),
     }
 }
 
