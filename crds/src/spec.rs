@@ -212,8 +212,8 @@ pub struct Bootstrap {
 /// How peers find one another and keep in touch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("duration(self.forgetAfter) > duration(self.heartbeatInterval)")
-    .message("spec.discovery.forgetAfter must be longer than spec.discovery.heartbeatInterval, or peers are forgotten before anybody has asked whether they live."))]
+#[x_kube(validation = Rule::new("duration(self.forgetAfter) >= duration(self.heartbeatInterval) + duration(self.heartbeatInterval)")
+    .message("spec.discovery.forgetAfter must be at least twice spec.discovery.heartbeatInterval, or peers are forgotten before anybody has asked whether they live."))]
 pub struct Discovery {
     /// How often a peer exchanges what it knows with a random other. 1s to 24h; default 15m.
     #[serde(default = "default::refresh_interval")]
@@ -227,7 +227,8 @@ pub struct Discovery {
     #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('10m')")
         .message("spec.discovery.heartbeatInterval must be between 100ms and 10m."))]
     pub heartbeat_interval: String,
-    /// A peer that nobody could reach for this long is forgotten. 1s to 24h; default 60s.
+    /// A peer that nobody could reach for this long is forgotten. 1s to 24h, and at least twice the heartbeat interval;
+    /// default 60s.
     #[serde(default = "default::forget_after")]
     #[schemars(length(min = 2, max = 16), regex(pattern = r"^[0-9]{1,9}(ms|s|m|h)$"))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')")

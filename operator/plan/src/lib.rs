@@ -3,11 +3,19 @@
 //! Pure: this crate calls no Kubernetes API, starts no process, reads no clock. `operator render`,
 //! `operator local` and `operator run` consume the same plan, which leaves no choice to its execution.
 
+pub mod check;
 pub mod coverage;
 mod duration;
+pub mod kubernetes;
 pub mod names;
-pub mod peer_config;
+mod peer_config;
+pub mod plan;
 pub mod processes;
+pub mod render;
+pub mod status;
 pub mod validate;
 
+pub use check::Broken;
+pub use plan::{NetworkPlan, ObservedCluster, plan};
+pub use processes::{ObservedMachine, ProcessPlan, plan_processes};
 pub use validate::{Invalid, Validated, validate};

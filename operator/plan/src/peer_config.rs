@@ -1,22 +1,19 @@
 //! A peer's configuration file: what the manifest says, the same for a pod and for a process.
 
-use sorcha_crds::LogFormat;
+use sorcha_crds::{LogFormat, Size};
 use sorcha_peer_config::raw::{RawConfig, RawDiscovery, RawLimits, RawLog, RawShutdown, RawState};
 
 use crate::validate::Validated;
 
-/// Version of the file's format that is written.
-pub const CONFIG_VERSION: i64 = 1;
-
 /// The first peers, which all others begin with. Three, so that one may be missing and one may be slow (a guess);
 /// independent of `spec.replicas`, so that scaling changes nobody's file.
-pub const SEEDS: u32 = 3;
+pub(crate) const SEEDS: u32 = 3;
 
 /// What all peers of a network share: everything but name, addresses and directories.
 pub(crate) fn shared(network: &Validated) -> RawConfig {
     let spec = &network.spec;
     RawConfig {
-        config_version: Some(CONFIG_VERSION),
+        config_version: Some(sorcha_peer_config::CONFIG_VERSION),
         network_id: Some(network.network_id.clone()),
         trust_domain: Some(spec.tls.trust_domain.clone()),
         site: spec.site.clone(),
@@ -25,9 +22,9 @@ pub(crate) fn shared(network: &Validated) -> RawConfig {
             heartbeat_interval: Some(spec.discovery.heartbeat_interval.clone()),
             forget_after: Some(spec.discovery.forget_after.clone()),
         },
-        state: RawState { directory: None, cache_bytes_max: Some(spec.limits.cache_bytes_max.to_string()) },
+        state: RawState { directory: None, cache_bytes_max: Some(plain(&spec.limits.cache_bytes_max)) },
         limits: RawLimits {
-            body_bytes_max: Some(spec.limits.body_bytes_max.to_string()),
+            body_bytes_max: Some(plain(&spec.limits.body_bytes_max)),
             links_max: Some(spec.limits.links_max.into()),
             submissions_max: Some(spec.limits.submissions_max.into()),
         },
@@ -46,6 +43,16 @@ pub(crate) fn shared(network: &Validated) -> RawConfig {
     }
 }
 
+/// A size without decimals: as it was written, or else in bytes.
+fn plain(size: &Size) -> String {
+    let text = &size.0;
+    let whole = ["Ki", "Mi", "Gi"].iter().find_map(|unit| text.strip_suffix(unit)).unwrap_or(text);
+    match size.bytes() {
+        Some(bytes) if !whole.bytes().all(|byte| byte.is_ascii_digit()) => bytes.to_string(),
+        _ => text.clone(),
+    }
+}
+
 /// Seeds, then the manifest's addresses, each once.
 pub(crate) fn bootstrap(seeds: impl Iterator<Item = String>, network: &Validated) -> Vec<String> {
     let mut addresses: Vec<String> = Vec::new();
@@ -55,25 +62,4 @@ pub(crate) fn bootstrap(seeds: impl Iterator<Item = String>, network: &Validated
         }
     }
     addresses
-}
-
-/// The file as YAML.
-pub fn to_yaml(config: &RawConfig) -> String {
-    serde_saphyr::to_string(&without_null(config))
-        .expect("a configuration is made of maps, lists and scalars")
-}
-
-/// What is not set is left out, so that the peer's default applies and a reader sees what was decided.
-fn without_null(config: &RawConfig) -> serde_json::Value {
-    fn strip(value: &mut serde_json::Value) {
-        if let Some(fields) = value.as_object_mut() {
-            fields.values_mut().for_each(strip);
-            fields.retain(|_, field| {
-                !field.is_null() && field.as_object().is_none_or(|inner| !inner.is_empty())
-            });
-        }
-    }
-    let mut value = serde_json::to_value(config).expect("a configuration is made of maps, lists and scalars");
-    strip(&mut value);
-    value
 }

@@ -7,8 +7,10 @@ use std::fmt;
 
 use sorcha_crds::bounds::violations;
 use sorcha_crds::{NAME_CHARACTERS_MAX, Problem, Size, SorchaPeerNetwork, SorchaPeerNetworkSpec};
+use sorcha_peer_config::raw::{RawBootstrap, RawConfig};
 
 use crate::duration::milliseconds;
+use crate::{names, peer_config};
 
 /// Processor that a peer asks for where the manifest does not say (a guess).
 pub const CPU_REQUEST: &str = "50m";
@@ -76,7 +78,7 @@ pub fn validate(manifest: &SorchaPeerNetwork) -> Result<Validated, Invalid> {
     if !problems.is_empty() {
         return Err(Invalid { problems });
     }
-    Ok(Validated {
+    let network = Validated {
         namespace: manifest.metadata.namespace.clone(),
         uid: manifest.metadata.uid.clone(),
         generation: manifest.metadata.generation,
@@ -85,7 +87,26 @@ pub fn validate(manifest: &SorchaPeerNetwork) -> Result<Validated, Invalid> {
         shutdown_deadline_ms: milliseconds(&spec.shutdown.deadline).expect("checked above"),
         spec: spec.clone(),
         name,
-    })
+    };
+    let problems = peer_problems(&network);
+    if problems.is_empty() { Ok(network) } else { Err(Invalid { problems }) }
+}
+
+/// What the peers themselves would refuse, such as a log filter that cannot be read, in terms of the manifest.
+fn peer_problems(network: &Validated) -> Vec<Problem> {
+    let config = RawConfig {
+        name: Some(names::peer(&network.name, network.replicas)),
+        bootstrap: RawBootstrap { addresses: Some(peer_config::bootstrap(std::iter::empty(), network)) },
+        ..peer_config::shared(network)
+    };
+    let Err(problems) = sorcha_peer_config::check(&config) else { return Vec::new() };
+    let path = |key: &str| match key {
+        "name" => "metadata.name".to_owned(),
+        "trustDomain" => "spec.tls.trustDomain".to_owned(),
+        "state.cacheBytesMax" => "spec.limits.cacheBytesMax".to_owned(),
+        key => format!("spec.{key}"),
+    };
+    problems.iter().map(|problem| Problem::new(path(&problem.key), problem.message.clone())).collect()
 }
 
 fn is_label(text: &str) -> bool {
@@ -145,11 +166,11 @@ fn durations(spec: &SorchaPeerNetworkSpec, problems: &mut Vec<Problem>) {
     let forget = check("spec.discovery.forgetAfter", &discovery.forget_after, ("1s", SECOND), day);
     check("spec.shutdown.deadline", &spec.shutdown.deadline, ("1s", SECOND), ("10m", 10 * MINUTE));
     if let (Some(heartbeat), Some(forget)) = (heartbeat, forget)
-        && forget <= heartbeat
+        && forget < 2 * heartbeat
     {
         let message = format!(
-            "{} is not longer than spec.discovery.heartbeatInterval ({}), so peers would be forgotten before anybody \
-             has asked whether they live: lengthen it.",
+            "{} is shorter than twice spec.discovery.heartbeatInterval ({}), so peers would be forgotten before \
+             anybody has asked whether they live: lengthen it.",
             discovery.forget_after, discovery.heartbeat_interval
         );
         problems.push(Problem::new("spec.discovery.forgetAfter", message));

@@ -2,8 +2,10 @@
 //!
 //! It knows verbs and exit codes; what a verb does is in its own module.
 
+pub mod crd;
 pub mod exit;
 pub mod local;
+pub mod render;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -27,6 +29,10 @@ Exit codes: 0 ok, 1 failed, 2 usage or bad input, 3 unreachable, 4 refused, 5 ti
 enum Verb {
     /// Run a network as processes on this machine, in the foreground.
     Local(local::LocalArgs),
+    /// Print the Kubernetes objects of a network, without a cluster.
+    Render(render::RenderArgs),
+    /// Print the CustomResourceDefinition of SorchaPeerNetwork.
+    Crd(crd::CrdArgs),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -46,6 +52,8 @@ pub fn main() -> ExitCode {
     };
     let outcome = match cli.verb {
         Verb::Local(args) => local::run(args),
+        Verb::Render(args) => render::run(&args),
+        Verb::Crd(args) => crd::run(&args),
         Verb::Completions { shell } => completions(shell),
     };
     match outcome {

@@ -1,0 +1,58 @@
+//! The ConfigMap with `peer.yaml`. One file for all peers: name and advertised address come from each pod's
+//! environment.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use sha2::{Digest, Sha256};
+use sorcha_peer_config::raw::{RawBootstrap, RawConfig, RawListen, RawState, RawTls};
+
+use super::{STATE_DIRECTORY, TLS_DIRECTORY, metadata};
+use crate::names::{self, PORT_ADMIN, PORT_API, PORT_PEER};
+use crate::peer_config::{self, SEEDS};
+use crate::plan::ObservedCluster;
+use crate::validate::Validated;
+
+/// Key of the ConfigMap and name of the file.
+pub(super) const FILE: &str = "peer.yaml";
+
+/// Characters of the hash of the file in a pod's annotation: 64 bits, enough to tell two files apart.
+const HASH_CHARACTERS: usize = 16;
+
+pub(super) fn build(network: &Validated, cluster: &ObservedCluster) -> ConfigMap {
+    ConfigMap {
+        metadata: metadata(names::pool(&network.name), network, cluster),
+        data: Some(BTreeMap::from([(
+            FILE.to_owned(),
+            sorcha_peer_config::to_yaml(&config(network, cluster)),
+        )])),
+        ..ConfigMap::default()
+    }
+}
+
+/// The seeds are listed whether they run or not, so that scaling changes nobody's file.
+pub(crate) fn config(network: &Validated, cluster: &ObservedCluster) -> RawConfig {
+    let seed =
+        |ordinal| format!("{}:{PORT_PEER}", names::peer_host(&network.name, ordinal, &cluster.namespace));
+    let shared = peer_config::shared(network);
+    RawConfig {
+        listen: RawListen {
+            peer: Some(format!("0.0.0.0:{PORT_PEER}")),
+            api: Some(format!("127.0.0.1:{PORT_API}")),
+            // probes and scrapes come from outside the pod; the NetworkPolicy keeps them inside the cluster
+            admin: Some(format!("0.0.0.0:{PORT_ADMIN}")),
+        },
+        bootstrap: RawBootstrap { addresses: Some(peer_config::bootstrap((0..SEEDS).map(seed), network)) },
+        tls: RawTls { directory: Some(TLS_DIRECTORY.to_owned()) },
+        state: RawState { directory: Some(STATE_DIRECTORY.to_owned()), ..shared.state.clone() },
+        ..shared
+    }
+}
+
+/// Short hash of the file, so that a changed file is a changed pod template.
+pub(super) fn hash(config_map: &ConfigMap) -> String {
+    let file = config_map.data.iter().flatten().map(|(_, text)| text.as_str()).collect::<String>();
+    let mut hash = hex::encode(Sha256::digest(file.as_bytes()));
+    hash.truncate(HASH_CHARACTERS);
+    hash
+}

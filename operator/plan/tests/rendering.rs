@@ -1,0 +1,96 @@
+//! What a cluster is given, as text.
+
+use sorcha_crds::{EVERYTHING, QUICKSTART, SorchaPeerNetwork, load};
+use sorcha_operator_plan::check::check_network;
+use sorcha_operator_plan::{NetworkPlan, ObservedCluster, plan, render, validate};
+
+fn planned(manifest: &SorchaPeerNetwork) -> NetworkPlan {
+    let network = validate(manifest).expect("the manifest is right");
+    let plan = plan(&network, &ObservedCluster::empty(&network));
+    assert_eq!(check_network(&plan, &network), []);
+    plan
+}
+
+fn example(text: &str) -> SorchaPeerNetwork {
+    load(text).expect("the example is right")
+}
+
+/// The version in the default image is not what these snapshots are about.
+fn without_version(yaml: &str) -> String {
+    yaml.replace(concat!("sorcha-peer:", env!("CARGO_PKG_VERSION")), "sorcha-peer:VERSION")
+}
+
+#[test]
+fn the_quickstart_renders() {
+    insta::assert_snapshot!(without_version(&render::to_yaml(&planned(&example(QUICKSTART)))));
+}
+
+#[test]
+fn a_manifest_with_everything_renders() {
+    let mut manifest = example(EVERYTHING);
+    manifest.metadata.uid = Some("0d6f4a3c-0000-4000-8000-000000000001".to_owned());
+    insta::assert_snapshot!(render::to_yaml(&planned(&manifest)));
+}
+
+#[test]
+fn rendering_twice_gives_the_same_bytes() {
+    for text in [QUICKSTART, EVERYTHING] {
+        let (first, second) = (planned(&example(text)), planned(&example(text)));
+        assert_eq!(render::to_yaml(&first), render::to_yaml(&second));
+        assert_eq!(render::to_json(&first), render::to_json(&second));
+    }
+}
+
+#[test]
+fn yaml_and_json_hold_the_same_objects() {
+    let plan = planned(&example(EVERYTHING));
+    let from_yaml: Vec<serde_json::Value> =
+        serde_saphyr::from_multiple(&render::to_yaml(&plan)).expect("rendered text is YAML");
+    let json: serde_json::Value =
+        serde_json::from_str(&render::to_json(&plan)).expect("rendered text is JSON");
+    assert_eq!(serde_json::Value::from(from_yaml), json["items"]);
+}
+
+#[test]
+fn scaling_changes_nothing_but_the_number_of_pods() {
+    let mut small = planned(&example(QUICKSTART)).objects;
+    let mut manifest = example(QUICKSTART);
+    manifest.spec.replicas = 1;
+    let scaled = planned(&manifest).objects;
+    let replicas = |objects: &mut sorcha_operator_plan::kubernetes::Objects| {
+        objects.stateful_set.spec.as_mut().and_then(|spec| spec.replicas.take())
+    };
+    let mut large = scaled;
+    assert_eq!((replicas(&mut small), replicas(&mut large)), (Some(5), Some(1)));
+    assert_eq!(small, large);
+}
+
+#[test]
+fn a_changed_file_is_a_changed_pod_template() {
+    let template = |manifest: &SorchaPeerNetwork| {
+        planned(manifest)
+            .objects
+            .stateful_set
+            .spec
+            .map(|spec| spec.template)
+            .expect("a StatefulSet has a spec")
+    };
+    let mut manifest = example(QUICKSTART);
+    let before = template(&manifest);
+    manifest.spec.limits.links_max = 7;
+    assert_ne!(before, template(&manifest));
+}
+
+#[test]
+fn a_new_version_of_the_operator_leaves_deployed_networks_their_image() {
+    let network = validate(&example(QUICKSTART)).expect("the example is right");
+    let mut cluster = ObservedCluster::empty(&network);
+    let image = |cluster: &ObservedCluster| {
+        let set = plan(&network, cluster).objects.stateful_set;
+        set.spec.and_then(|spec| spec.template.spec).and_then(|pod| pod.containers.into_iter().next()?.image)
+    };
+    cluster.image_default = "sorcha-peer:2".to_owned();
+    assert_eq!(image(&cluster).as_deref(), Some("sorcha-peer:2"));
+    cluster.image_deployed = Some("sorcha-peer:1".to_owned());
+    assert_eq!(image(&cluster).as_deref(), Some("sorcha-peer:1"));
+}
