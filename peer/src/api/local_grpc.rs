@@ -24,16 +24,16 @@ use crate::api::{submissions, subscription, view};
 
 /// Bytes of a message beside its body: register, key, framing.
 const OVERHEAD_BYTES: usize = 64 * 1024;
-/// Bytes of a body in one answer: gRPC clients take messages of 4 MiB by default.
+/// Bytes of a body in one message: gRPC clients take messages of 4 MiB by default. Larger ones go in parts, which
+/// are counted against the budget of bodies being taken in; a whole message is not.
 const WHOLE_BODY_BYTES_MAX: u64 = 4 * 1024 * 1024 - OVERHEAD_BYTES as u64;
 
 type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// All gRPC services, as routes of the one port.
 pub fn routes(local: &Local, health: HealthServer<HealthService>) -> Router {
-    let body_bytes_max = usize::try_from(local.node.body_bytes_max()).unwrap_or(usize::MAX);
     let node = NodeServer::new(local.clone())
-        .max_decoding_message_size(body_bytes_max.saturating_add(OVERHEAD_BYTES));
+        .max_decoding_message_size(WHOLE_BODY_BYTES_MAX as usize + OVERHEAD_BYTES);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(sorcha_proto::DESCRIPTORS)

@@ -175,15 +175,10 @@ impl TestPeer {
         NodeClient::new(endpoint.connect().await.expect("the peer listens"))
     }
 
-    /// Submits through gRPC.
+    /// Submits past the APIs.
     pub(crate) async fn submit(&self, register: &str, body: impl Into<Bytes>) -> TxId {
-        let request = sorcha_proto::v1::SubmitRequest {
-            register: register.to_owned(),
-            body: body.into(),
-            idempotency_key: String::new(),
-        };
-        let answer = self.client().await.submit(request).await.expect("accepted").into_inner();
-        TxId::from_slice(&answer.id).expect("an id")
+        let accepted = self.node.submit(register.to_owned(), body.into(), String::new()).await;
+        accepted.expect("accepted").id
     }
 }
 

@@ -115,6 +115,8 @@ pub enum ConfigVerb {
         #[arg(default_value = config::FILE_DEFAULT)]
         file: PathBuf,
     },
+    /// Print the reference of all keys, as Markdown
+    Reference,
 }
 
 /// What `store` does.
@@ -214,6 +216,9 @@ fn dispatch(cli: Cli, console: &mut Console<'_>) -> Result<(), Failure> {
         Verb::Status => block_on(show::status(&global, console)),
         Verb::Peers => block_on(show::peers(&global, console)),
         Verb::Config(ConfigVerb::Check { file }) => config::check(&file, global.output, console),
+        Verb::Config(ConfigVerb::Reference) => {
+            Ok(console.out.write_all(sorcha_peer_config::reference_markdown().as_bytes())?)
+        }
         Verb::Store(StoreVerb::Check { directory }) => store::check_store(&directory, global.output, console),
         Verb::Cert(verb) => cert::cert(&verb, global.output, console),
         Verb::Completions { shell } => {

@@ -1,4 +1,4 @@
-//! `store check`.
+//! `store check`: what the store found, for people or programs. Knows nothing of tables and rows.
 
 use std::path::Path;
 

@@ -93,6 +93,21 @@ async fn a_listener_that_never_answers_is_given_up_in_time() {
 }
 
 #[tokio::test]
+async fn a_connection_that_breaks_is_no_refusal() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound").to_string();
+    tokio::spawn(async move {
+        loop {
+            drop(listener.accept().await);
+        }
+    });
+    for verb in [&["status"][..], &["tail"], &["submit", "--text", "a"]] {
+        let ran = run(&[&["--api", &address], verb].concat()).await;
+        assert!(matches!(ran.code, 1 | 3), "{verb:?}: {} {}", ran.code, ran.err);
+    }
+}
+
+#[tokio::test]
 async fn ten_mebibytes_are_submitted_and_tailed_byte_equal() {
     let peer = TestPeer::start().await;
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -316,6 +331,7 @@ async fn a_wrong_configuration_is_told_line_by_line() {
     .expect("a temporary directory");
     let said = offline(&["config", "check", &file], 2, "limit").await;
     assert!(said.lines().count() >= 2 && said.lines().all(|line| line.contains("peer.yaml: ")), "{said}");
+    offline(&["config", "reference"], 0, "| `networkId` |").await;
     offline(&["config", "check", "/nowhere.yaml"], 2, "/nowhere.yaml cannot be read").await;
 }
 

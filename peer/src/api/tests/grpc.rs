@@ -34,6 +34,9 @@ async fn refusals_have_the_code_that_tells_clients_what_to_do() {
     check("r", "full", Code::ResourceExhausted, "the state directory is full").await;
     check("r", "failed", Code::Unavailable, "the store failed").await;
     check("r", "draining", Code::Unavailable, "shutting down").await;
+    let whole =
+        peer.client().await.submit(request("r", noise(5 << 20))).await.expect_err("too large a message");
+    assert_eq!(whole.code(), Code::OutOfRange, "{whole}");
 }
 
 #[tokio::test]
