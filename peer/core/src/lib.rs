@@ -14,11 +14,19 @@
 //! later by an input with that token, failures included. Input from the network never panics and
 //! never fails the core: what is wrong with it becomes an [`event::Event::Evidence`].
 
+mod admit;
+mod backoff;
 pub mod config;
 pub mod envelope;
 pub mod event;
+mod gossip;
+mod link;
+mod membership;
 pub mod message;
 pub mod peer;
+mod sync;
+#[cfg(test)]
+mod testing;
 pub mod tree;
 pub mod types;
 pub mod view;

@@ -1,31 +1,228 @@
-//! The façade: takes inputs, sequences the rooms, queues outputs. It decides nothing itself.
+//! The façade: takes inputs, sequences the rooms, queues outputs. What is decided is decided in the rooms.
+//!
+//! Its parts: `peer/links` (a link's life), `peer/members` (records, dialling, forgetting), `peer/submit`
+//! (local transactions), `peer/transactions` (others' transactions), `peer/repair` (announcements, fetches,
+//! chunks), `peer/reconcile` (rounds of sync), `peer/views` (what it shows of itself).
 
-use std::collections::VecDeque;
+mod links;
+mod members;
+mod reconcile;
+mod repair;
+mod submit;
+mod transactions;
+mod views;
 
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::admit::Admission;
 use crate::config::{Config, Identity, Start};
-use crate::event::{Input, Output, Wake};
-use crate::types::{Now, Time};
-use crate::view::{PeerView, State, StatusView};
+use crate::envelope::SignedRecord;
+use crate::event::{Class, Event, EvidenceKind, Input, Output, StoreFault, Wake};
+use crate::gossip::announce::Announcements;
+use crate::gossip::bodies::Bodies;
+use crate::gossip::fetch::Fetches;
+use crate::gossip::intake::Intake;
+use crate::gossip::seen::Seen;
+use crate::link::budget::Item;
+use crate::link::table::Links;
+use crate::membership::bootstrap::Bootstrap;
+use crate::membership::exchange::Exchange;
+use crate::membership::failure::Contacts;
+use crate::membership::roster::Roster;
+use crate::message::{Message, SyncRange};
+use crate::sync::ranges::Listed;
+use crate::sync::schedule::{Schedule, Side};
+use crate::types::{Address, LinkId, Now, OpId, PeerId, Time, TxId};
+use crate::view::{PeerView, StatusView};
+
+/// What an effect on its way is for.
+#[derive(Debug)]
+enum Purpose {
+    DialBootstrap(Address),
+    DialMember(PeerId, Address),
+    SealRecord { leaving: bool },
+    Recall,
+    Seal,
+    PersistOwn,
+    VerifyRecord { record: Arc<SignedRecord>, from_itself: bool, news: bool },
+    VerifyTransaction(TxId),
+    Persist(TxId),
+    LookupTransaction(TxId),
+    Load { link: LinkId, item: Item },
+    OpenSync { link: LinkId },
+    AnswerSync { link: LinkId, side: Side, number: u64, ranges: Vec<SyncRange>, listed: Vec<Listed> },
+}
+
+/// Deadlines that the façade keeps, each for one purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Dial,
+    Liveness,
+    News,
+    Exchange,
+    Acks,
+    Resend,
+    Announce,
+    Fetch,
+    Bodies,
+    HeldBack,
+    SyncPeriodic,
+    SyncRound,
+    Forget,
+}
+
+impl Timer {
+    fn wake(self) -> Wake {
+        match self {
+            Self::Dial => Wake::Dial,
+            Self::Liveness => Wake::Liveness,
+            Self::News | Self::Exchange => Wake::PeerExchange,
+            Self::Acks | Self::Resend | Self::Announce | Self::Fetch | Self::Bodies | Self::HeldBack => {
+                Wake::Gossip
+            }
+            Self::SyncPeriodic | Self::SyncRound => Wake::Sync,
+            Self::Forget => Wake::Membership,
+        }
+    }
+}
+
+/// Whether the peer still takes part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// Its leaving record is being signed.
+    Leaving,
+    /// Goodbyes are said.
+    Draining,
+}
 
 /// One peer as a state machine; see the crate's documentation for the contract.
 #[derive(Debug)]
 pub struct Peer {
     config: Config,
-    identity: Identity,
-    start: Start,
+    uri: String,
+    me: PeerId,
+    incarnation: u64,
+    phase: Phase,
+    rng: ChaCha8Rng,
     outputs: VecDeque<Output>,
+    ops: BTreeMap<OpId, Purpose>,
+    last_op: u64,
+    timers: BTreeMap<Timer, Time>,
+    links: Links,
+    bootstrap: Bootstrap,
+    roster: Roster,
+    contacts: Contacts,
+    exchange: Exchange,
+    rows: u32,
+    /// Dials that were not answered.
+    dialling: usize,
+    /// Members forgotten since the own record was last sealed.
+    forgotten: usize,
+    admission: Admission,
+    seen: Seen,
+    intake: Intake,
+    announcements: Announcements,
+    /// Salt of what waits in `announcements`.
+    announce_salt: u64,
+    fetches: Fetches,
+    bodies: Bodies,
+    sync: Schedule,
+    store_fault: Option<StoreFault>,
 }
 
 impl Peer {
     /// A peer that has just started; its first outputs wait in `poll_output`.
     pub fn new(config: Config, identity: Identity, start: Start, now: Now) -> Self {
-        let _ = now;
-        Self { config, identity, start, outputs: VecDeque::new() }
+        let me = identity.peer();
+        let mut peer = Self {
+            admission: Admission::new(config.body_bytes_max, config.submissions_max),
+            bodies: Bodies::new(config.fetch_bytes_max),
+            seen: Seen::new(now.wall),
+            uri: identity.uri,
+            me,
+            incarnation: start.incarnation,
+            phase: Phase::Running,
+            rng: ChaCha8Rng::seed_from_u64(start.seed),
+            outputs: VecDeque::new(),
+            ops: BTreeMap::new(),
+            last_op: 0,
+            timers: BTreeMap::new(),
+            links: Links::default(),
+            bootstrap: Bootstrap::default(),
+            roster: Roster::default(),
+            contacts: Contacts::default(),
+            exchange: Exchange::default(),
+            rows: 1,
+            dialling: 0,
+            forgotten: 0,
+            intake: Intake::default(),
+            announcements: Announcements::default(),
+            announce_salt: 0,
+            fetches: Fetches::default(),
+            sync: Schedule::default(),
+            store_fault: None,
+            config,
+        };
+        peer.begin(start.known, now);
+        peer
     }
 
     /// Changes the state once; drain `poll_output` afterwards.
     pub fn handle(&mut self, now: Now, input: Input) {
-        let _ = (now, input);
+        match input {
+            Input::Tick => self.tick(now),
+            Input::Submit(submit) => self.submit(submit, now),
+            Input::Sealed { op, result } => self.sealed(op, result),
+            Input::RecordSealed { op, result } => self.record_sealed(op, result.ok(), now),
+            Input::Recalled { op, id } => self.recalled(op, id, now),
+            Input::Verified { op, verdict } => match self.ops.remove(&op) {
+                Some(Purpose::VerifyRecord { record, from_itself, news }) => {
+                    self.record_verified(&record, verdict, from_itself, news, now);
+                }
+                Some(Purpose::VerifyTransaction(id)) => self.transaction_verified(id, verdict, now),
+                _ => {}
+            },
+            Input::Persisted { op } => {
+                self.store_works();
+                match self.ops.remove(&op) {
+                    Some(Purpose::PersistOwn) => self.own_persisted(op, now),
+                    Some(Purpose::Persist(id)) => self.persisted(id, now),
+                    _ => {}
+                }
+            }
+            Input::PersistFailed { op, fault } => {
+                self.store_failed(&fault);
+                match self.ops.remove(&op) {
+                    Some(Purpose::PersistOwn) => self.own_not_persisted(op, fault),
+                    Some(Purpose::Persist(id)) => self.not_persisted(id, now),
+                    _ => {}
+                }
+            }
+            Input::Loaded { op, found } => self.loaded(op, found, now),
+            Input::LookedUp { op, held } => match self.ops.remove(&op) {
+                Some(Purpose::LookupTransaction(id)) => {
+                    self.transaction_looked_up(id, held.first().copied().unwrap_or(false), now);
+                }
+                _ => {}
+            },
+            Input::Inspected { op, views } => self.inspected(op, views, now),
+            Input::LinkUp(up) => self.link_up(up, now),
+            Input::LinkDown { link, reason } => self.link_down(link, reason, now),
+            Input::DialFailed { op, error } => self.dial_failed(op, error, now),
+            Input::Frame { link, frame, .. } => self.frame(link, frame, now),
+            Input::BadFrame { link, error } => self.fault(link, error),
+            Input::Addresses { addresses } => self.readdressed(addresses, now),
+            Input::Bootstrap { addresses } => {
+                self.bootstrap.replace(addresses);
+                self.set(Timer::Dial, now.time);
+            }
+            Input::Shutdown { leaving } => self.shut_down(leaving, now),
+        }
     }
 
     /// What shall happen in the world, in order; `None` when all is drained.
@@ -35,27 +232,91 @@ impl Peer {
 
     /// When `handle` wants to be called with [`Input::Tick`] at the latest, and why.
     pub fn poll_deadline(&self) -> Option<(Time, Wake)> {
-        None
+        self.timers.iter().map(|(timer, at)| (*at, timer.wake())).min()
     }
 
     /// The peer at a glance.
     pub fn status(&self) -> StatusView {
-        StatusView {
-            state: State::Online,
-            peers_known: self.start.known.len(),
-            peers_linked: 0,
-            rows: 1,
-            row: 0,
-            addresses: self.config.advertise.clone(),
-            submissions_pending: 0,
-            fetches_pending: 0,
-            store_fault: None,
-        }
+        self.status_view()
     }
 
     /// All other peers that are known, by id.
     pub fn peers(&self) -> Vec<PeerView> {
-        let _ = &self.identity;
-        Vec::new()
+        self.peer_views()
+    }
+
+    fn tick(&mut self, now: Now) {
+        let due: Vec<Timer> =
+            self.timers.iter().filter(|(_, at)| **at <= now.time).map(|(timer, _)| *timer).collect();
+        for timer in due {
+            self.timers.remove(&timer);
+            match timer {
+                Timer::Dial => self.dial(now),
+                Timer::Liveness => self.check_liveness(now),
+                Timer::News => self.spread_news(),
+                Timer::Exchange => self.exchange_records(now),
+                Timer::Acks => self.send_acks(now),
+                Timer::Resend => self.resend(now),
+                Timer::Announce => self.send_announcements(),
+                Timer::Fetch => self.fetch(now),
+                Timer::Bodies => self.request_chunks(now),
+                Timer::HeldBack => self.release_held_back(now),
+                Timer::SyncPeriodic => self.sync_periodically(now),
+                Timer::SyncRound => self.sync_next(now),
+                Timer::Forget => self.forget_unreachable(now),
+            }
+        }
+    }
+
+    /// The timer fires at the earlier of `at` and what it was set to.
+    fn set(&mut self, timer: Timer, at: Time) {
+        let entry = self.timers.entry(timer).or_insert(at);
+        *entry = at.min(*entry);
+    }
+
+    fn set_opt(&mut self, timer: Timer, at: Option<Time>) {
+        if let Some(at) = at {
+            self.set(timer, at);
+        }
+    }
+
+    fn op(&mut self, purpose: Purpose) -> OpId {
+        self.last_op += 1;
+        let op = OpId(self.last_op);
+        self.ops.insert(op, purpose);
+        op
+    }
+
+    fn send(&mut self, link: LinkId, class: Class, message: Message) {
+        if let Some(session) = self.links.get_mut(link) {
+            let frame = session.stamp(message);
+            self.outputs.push_back(Output::Send { link, class, frame });
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn evidence(&mut self, peer: PeerId, kind: EvidenceKind, detail: String) {
+        self.event(Event::Evidence { peer, kind, detail });
+    }
+
+    fn store_failed(&mut self, fault: &StoreFault) {
+        if self.store_fault.as_ref() != Some(fault) {
+            self.store_fault = Some(fault.clone());
+            self.event(Event::StoreFault { fault: Some(fault.clone()) });
+        }
+    }
+
+    fn store_works(&mut self) {
+        if self.store_fault.take().is_some() {
+            self.event(Event::StoreFault { fault: None });
+        }
+    }
+
+    /// Peers in the network, as far as known, this one included.
+    fn network_size(&self) -> usize {
+        self.roster.len() + 1
     }
 }

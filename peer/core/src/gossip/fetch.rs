@@ -1,0 +1,152 @@
+//! Lazy repair, asking side: announced, not yet come. Waits, asks the nearest announcer, then two at a time (DESIGN § 3.4).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::types::bounds::SHORT_IDS_PER_FRAME_MAX;
+use crate::types::{LinkId, Time};
+
+/// Announced ids that are missing; beyond it reconciliation has to do.
+const MISSING_MAX: usize = 8192;
+/// Announcers remembered for one id.
+const ANNOUNCERS_MAX: usize = 8;
+/// Asked at a time, after the first.
+const ASKED_AT_ONCE: usize = 2;
+
+/// A short id with its salt.
+pub(crate) type Short = (u64, [u8; 8]);
+
+#[derive(Debug)]
+struct Missing {
+    due: Time,
+    announcers: Vec<LinkId>,
+    /// The first so many announcers were asked.
+    asked: usize,
+}
+
+/// What is missing.
+#[derive(Debug, Default)]
+pub(crate) struct Fetches {
+    missing: BTreeMap<Short, Missing>,
+}
+
+/// What is to be asked now.
+#[derive(Debug, Default)]
+pub(crate) struct Asks {
+    /// Short ids by link and salt.
+    pub(crate) requests: BTreeMap<(LinkId, u64), Vec<[u8; 8]>>,
+    /// Announcers that were all asked in vain.
+    pub(crate) in_vain: Vec<LinkId>,
+    /// When to look again.
+    pub(crate) next: Option<Time>,
+}
+
+impl Fetches {
+    /// Somebody holds an id that is not known here. Returns when it is asked for.
+    pub(crate) fn announced(&mut self, short: Short, by: LinkId, due: Time) -> Option<Time> {
+        if let Some(missing) = self.missing.get_mut(&short) {
+            if missing.announcers.len() < ANNOUNCERS_MAX && !missing.announcers.contains(&by) {
+                missing.announcers.push(by);
+            }
+            return Some(missing.due);
+        }
+        if self.missing.len() >= MISSING_MAX {
+            return None;
+        }
+        self.missing.insert(short, Missing { due, announcers: vec![by], asked: 0 });
+        Some(due)
+    }
+
+    /// It came. Returns who has announced it.
+    pub(crate) fn arrived(&mut self, short: &Short) -> Vec<LinkId> {
+        self.missing.remove(short).map(|missing| missing.announcers).unwrap_or_default()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.missing.is_empty()
+    }
+
+    /// Whom to ask now. `wait` says how long a link's answer may take; `None`: the link is gone.
+    pub(crate) fn due(&mut self, now: Time, wait: impl Fn(LinkId) -> Option<Duration>) -> Asks {
+        let mut asks = Asks::default();
+        self.missing.retain(|(salt, short), missing| {
+            if missing.due > now {
+                asks.next = Some(asks.next.map_or(missing.due, |next: Time| next.min(missing.due)));
+                return true;
+            }
+            let (asked, open) = missing.announcers.split_at_mut(missing.asked);
+            open.sort_by_key(|link| (wait(*link).unwrap_or(Duration::MAX), *link));
+            let count = if asked.is_empty() { 1 } else { ASKED_AT_ONCE };
+            let mut longest = None;
+            for link in open.iter().take(count) {
+                missing.asked += 1;
+                let Some(wait) = wait(*link) else { continue };
+                let list = asks.requests.entry((*link, *salt)).or_default();
+                if list.len() < SHORT_IDS_PER_FRAME_MAX {
+                    list.push(*short);
+                }
+                longest = longest.max(Some(wait));
+            }
+            let Some(longest) = longest else {
+                asks.in_vain.extend(asked.iter().copied());
+                return false;
+            };
+            missing.due = now + longest;
+            asks.next = Some(asks.next.map_or(missing.due, |next: Time| next.min(missing.due)));
+            true
+        });
+        asks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Short = (7, [1; 8]);
+
+    fn at(ms: u64) -> Time {
+        Time::from_micros(ms * 1000)
+    }
+
+    fn wait(link: LinkId) -> Option<Duration> {
+        (link.0 < 100).then(|| Duration::from_millis(10 * link.0))
+    }
+
+    fn asked(asks: &Asks) -> Vec<u64> {
+        asks.requests.keys().map(|(link, _)| link.0).collect()
+    }
+
+    #[test]
+    fn the_nearest_is_asked_first_then_two_at_a_time() {
+        let mut fetches = Fetches::default();
+        for link in [5, 3, 4, 6, 100] {
+            fetches.announced(SHORT, LinkId(link), at(50));
+        }
+        assert!(fetches.due(at(49), wait).requests.is_empty());
+        let first = fetches.due(at(50), wait);
+        assert_eq!((asked(&first), first.next), (vec![3], Some(at(80))));
+        assert_eq!(asked(&fetches.due(at(80), wait)), [4, 5]);
+        assert_eq!(asked(&fetches.due(at(130), wait)), [6]);
+        let last = fetches.due(at(190), wait);
+        assert_eq!(last.in_vain.len(), 5);
+        assert!(fetches.is_empty());
+    }
+
+    #[test]
+    fn what_came_is_not_asked_for() {
+        let mut fetches = Fetches::default();
+        fetches.announced(SHORT, LinkId(1), at(50));
+        assert_eq!(fetches.arrived(&SHORT), [LinkId(1)]);
+        assert!(fetches.due(at(99), wait).requests.is_empty());
+    }
+
+    #[test]
+    fn what_is_missing_keeps_under_its_bound() {
+        let mut fetches = Fetches::default();
+        for number in 0..MISSING_MAX as u64 + 9 {
+            fetches.announced((number, [0; 8]), LinkId(1), at(1));
+        }
+        assert_eq!(fetches.missing.len(), MISSING_MAX);
+    }
+}

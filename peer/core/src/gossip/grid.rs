@@ -1,0 +1,121 @@
+//! Rows of the grid: how many there are, who is in which, and which links they ask for (DESIGN § 3.1, 3.2).
+//!
+//! Row = H(peer id) mod R, R a power of two near the square root of the number of peers, as in Kelips'
+//! affinity groups. Pure arithmetic over ids.
+
+use crate::types::{PeerId, TxId, bounds::ROWS_MAX};
+
+/// From this many peers on there is a grid (DESIGN § 3.1); below, everyone is sent everything.
+const GRID_PEERS_MIN: usize = 24;
+/// Below this many a grid that stands is given up: a few leaving peers do not switch to and fro. Guess.
+const GRID_PEERS_KEEP: usize = 20;
+/// Rows change when the number of peers is this many percent beyond the middle between two counts. Guess.
+const HYSTERESIS_PERCENT: usize = 15;
+/// Standing links into every other row, counted from both ends (DESIGN § 3.2).
+pub(crate) const LINKS_PER_ROW: usize = 2;
+
+/// The row count for this many peers (oneself included), given the count that stands.
+pub(crate) fn rows(peers: usize, standing: u32) -> u32 {
+    let peers_min = if standing > 1 { GRID_PEERS_KEEP } else { GRID_PEERS_MIN };
+    if peers < peers_min {
+        return 1;
+    }
+    // Between R and 2R rows the middle, on the scale of ratios, is 2R² peers.
+    let mut rows = if standing > 1 { standing } else { 4 };
+    while rows < ROWS_MAX && peers * 100 > 2 * (rows as usize).pow(2) * (100 + HYSTERESIS_PERCENT) {
+        rows *= 2;
+    }
+    while rows > 4 && peers * (100 + HYSTERESIS_PERCENT) < 2 * (rows as usize / 2).pow(2) * 100 {
+        rows /= 2;
+    }
+    rows
+}
+
+/// The row of a peer; `rows` is a power of two.
+pub(crate) fn row(peer: &PeerId, rows: u32) -> u32 {
+    (peer.prefix() % u64::from(rows.max(1))) as u32
+}
+
+/// A transaction's rank of a candidate in its row: the smallest is the head. Depends on both ids alone, so
+/// that everyone can tell afterwards whom the origin must have chosen.
+pub(crate) fn rank(tx: &TxId, peer: &PeerId) -> u64 {
+    mix(tx.prefix() ^ peer.prefix().rotate_left(32))
+}
+
+/// A peer's own order of the candidates of a row: spreads links evenly.
+pub(crate) fn preference(me: &PeerId, other: &PeerId) -> u64 {
+    mix(me.prefix() ^ other.prefix().rotate_left(17))
+}
+
+/// Finalizer of SplitMix64 (Steele, Lea, Flood 2014).
+fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// Which candidates to dial: all of the own row, and of each other row as many as are missing there.
+///
+/// `linked` are peers linked or being dialled; `candidates` may be dialled now. Below the grid: all.
+pub(crate) fn wanted(me: &PeerId, rows: u32, linked: &[PeerId], candidates: &[PeerId]) -> Vec<PeerId> {
+    if rows <= 1 {
+        return candidates.to_vec();
+    }
+    let own = row(me, rows);
+    let mut missing = vec![LINKS_PER_ROW; rows as usize];
+    for peer in linked {
+        let slot = &mut missing[row(peer, rows) as usize];
+        *slot = slot.saturating_sub(1);
+    }
+    let mut by_preference = candidates.to_vec();
+    by_preference.sort_by_key(|peer| (row(peer, rows) != own, preference(me, peer)));
+    by_preference.retain(|peer| {
+        let row = row(peer, rows);
+        let slot = &mut missing[row as usize];
+        let take = row == own || *slot > 0;
+        *slot = slot.saturating_sub(1);
+        take
+    });
+    by_preference
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_near_the_square_root_and_change_late() {
+        let table = [
+            (1, 1, 1),
+            (23, 1, 1),
+            (24, 1, 4),
+            (23, 4, 4),
+            (19, 4, 1),
+            (36, 4, 4),
+            (37, 4, 8),
+            (33, 8, 8),
+            (27, 8, 4),
+            (100, 1, 8),
+            (1000, 1, 32),
+            (10_000, 1, 128),
+            (16_384, 128, 128),
+        ];
+        for (peers, standing, expected) in table {
+            assert_eq!(rows(peers, standing), expected, "{peers} peers, {standing} rows");
+        }
+    }
+
+    #[test]
+    fn a_grid_asks_for_its_own_row_and_two_of_every_other() {
+        let peers: Vec<PeerId> = (0..200).map(|number: u32| PeerId::of_uri(&number.to_string())).collect();
+        let (me, others) = peers.split_first().expect("there are peers");
+        let wanted = wanted(me, 8, &[], others);
+        for at in 0..8 {
+            let there = |list: &[PeerId]| list.iter().filter(|peer| row(peer, 8) == at).count();
+            let expected = if at == row(me, 8) { there(others) } else { LINKS_PER_ROW };
+            assert_eq!(there(&wanted), expected, "row {at}");
+        }
+        let rest: Vec<PeerId> = others.iter().filter(|peer| !wanted.contains(peer)).copied().collect();
+        assert!(super::wanted(me, 8, &wanted, &rest).is_empty());
+    }
+}

@@ -1,0 +1,182 @@
+//! Transactions between their first frame and their durability here, and those held back for their clock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::envelope::SyncKey;
+use crate::message::Push;
+use crate::types::{LinkId, PeerId, TxId, WallTime};
+
+/// Transactions on their way in; beyond it new ones are dropped and come by reconciliation. 8,192 small
+/// bodies are 32 MiB at most.
+const PENDING_MAX: usize = 8192;
+/// Transactions from the future that wait for their time; beyond it the latest goes.
+const HELD_BACK_MAX: usize = 1024;
+/// Peers remembered as holders of one transaction.
+const HOLDERS_MAX: usize = 16;
+/// Frames to be acknowledged for one transaction.
+const ACKS_MAX: usize = 8;
+/// Other signatures over the same header that are kept until the first is checked.
+const ALTERNATES_MAX: usize = 2;
+
+/// One transaction on its way in.
+#[derive(Debug, Clone)]
+pub(crate) struct Incoming {
+    pub(crate) push: Push,
+    pub(crate) from: PeerId,
+    /// Who has it, as far as is known: not to be sent it.
+    pub(crate) holders: Vec<PeerId>,
+    /// Frames to be acknowledged once it is durable.
+    pub(crate) acks: Vec<(LinkId, u64)>,
+    alternates: Vec<(PeerId, Push)>,
+}
+
+impl Incoming {
+    pub(crate) fn new(push: Push, from: PeerId, ack: Option<(LinkId, u64)>) -> Self {
+        let mut holders = vec![from];
+        if push.envelope.header().origin != from {
+            holders.push(push.envelope.header().origin);
+        }
+        Self { push, from, holders, acks: ack.into_iter().collect(), alternates: Vec::new() }
+    }
+
+    pub(crate) fn key(&self) -> SyncKey {
+        self.push.envelope.key()
+    }
+}
+
+/// What became of a second copy of a transaction on its way in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// Its frame is acknowledged with the first.
+    Joined,
+    /// Its frame is not acknowledged.
+    Dropped,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Intake {
+    pending: BTreeMap<TxId, Incoming>,
+    held_back: BTreeMap<(WallTime, TxId), Incoming>,
+}
+
+impl Intake {
+    /// Takes a transaction in; gives it back where too many are on their way.
+    pub(crate) fn add(&mut self, incoming: Incoming) -> Result<(), Box<Incoming>> {
+        if self.pending.len() >= PENDING_MAX {
+            return Err(Box::new(incoming));
+        }
+        self.pending.insert(incoming.push.envelope.id(), incoming);
+        Ok(())
+    }
+
+    pub(crate) fn get(&self, id: &TxId) -> Option<&Incoming> {
+        self.pending.get(id)
+    }
+
+    pub(crate) fn remove(&mut self, id: &TxId) -> Option<Incoming> {
+        self.pending.remove(id)
+    }
+
+    /// The same id once more: its sender is a holder, its frame is acknowledged with the first. Another
+    /// signature is kept, so that a forged copy cannot keep the true one out.
+    pub(crate) fn again(&mut self, push: Push, from: PeerId, ack: Option<(LinkId, u64)>) -> Again {
+        let Some(incoming) = self.pending.get_mut(&push.envelope.id()) else { return Again::Dropped };
+        if incoming.holders.len() < HOLDERS_MAX && !incoming.holders.contains(&from) {
+            incoming.holders.push(from);
+        }
+        if *push.envelope != *incoming.push.envelope && incoming.alternates.len() < ALTERNATES_MAX {
+            incoming.alternates.push((from, push));
+        }
+        match ack {
+            Some(ack) if incoming.acks.len() < ACKS_MAX => {
+                incoming.acks.push(ack);
+                Again::Joined
+            }
+            _ => Again::Dropped,
+        }
+    }
+
+    /// The first copy was forged: goes on with the next, if there is one.
+    pub(crate) fn next_copy(&mut self, id: &TxId) -> Option<&Incoming> {
+        let Some((from, push)) = self.pending.get_mut(id)?.alternates.pop() else {
+            self.pending.remove(id);
+            return None;
+        };
+        let incoming = self.pending.get_mut(id)?;
+        incoming.from = from;
+        incoming.push = push;
+        Some(incoming)
+    }
+
+    /// Keeps a transaction from the future until its time.
+    pub(crate) fn hold_back(&mut self, incoming: Incoming) {
+        let key = incoming.key();
+        self.held_back.insert((key.published, key.id), incoming);
+        if self.held_back.len() > HELD_BACK_MAX {
+            self.held_back.pop_last();
+        }
+    }
+
+    /// Those whose time has come.
+    pub(crate) fn release(&mut self, until: WallTime) -> Vec<Incoming> {
+        let later = self.held_back.split_off(&(until, TxId::from_bytes([0xff; 32])));
+        std::mem::replace(&mut self.held_back, later).into_values().collect()
+    }
+
+    /// Publication time of the next one that is held back.
+    pub(crate) fn next_release(&self) -> Option<WallTime> {
+        self.held_back.first_key_value().map(|((published, _), _)| *published)
+    }
+
+    /// A shared copy of the envelope of a transaction on its way in.
+    pub(crate) fn envelope(&self, id: &TxId) -> Option<Arc<crate::envelope::Envelope>> {
+        self.get(id).map(|incoming| incoming.push.envelope.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::envelope::Envelope;
+    use crate::testing::push;
+
+    #[test]
+    fn a_forged_copy_does_not_keep_the_true_one_out() {
+        let (liar, honest) = (PeerId::of_uri("liar"), PeerId::of_uri("honest"));
+        let truth = push(1, 10);
+        let id = truth.envelope.id();
+        let mut forged = truth.clone();
+        let envelope = &truth.envelope;
+        forged.envelope = Arc::new(Envelope::new(
+            envelope.header().clone(),
+            envelope.signed().clone(),
+            Bytes::from_static(b"forged"),
+            envelope.certificate().clone(),
+        ));
+        let mut intake = Intake::default();
+        intake.add(Incoming::new(forged, liar, None)).expect("there is room");
+        assert_eq!(intake.again(truth.clone(), honest, Some((LinkId(1), 5))), Again::Joined);
+        let next = intake.next_copy(&id).expect("the other copy");
+        assert_eq!((&next.push, next.from), (&truth, honest));
+        assert!(intake.next_copy(&id).is_none());
+        assert!(intake.get(&id).is_none());
+    }
+
+    #[test]
+    fn both_stocks_keep_under_their_bounds() {
+        let mut intake = Intake::default();
+        let from = PeerId::of_uri("a");
+        let mut refused = 0;
+        for number in 0..PENDING_MAX as u64 + 7 {
+            refused += u32::from(intake.add(Incoming::new(push(number, 0), from, None)).is_err());
+            intake.hold_back(Incoming::new(push(number, 0), from, None));
+        }
+        assert_eq!((refused, intake.held_back.len()), (7, HELD_BACK_MAX));
+        let first = intake.next_release().expect("some are held back");
+        assert_eq!(intake.release(first).len(), 1);
+    }
+}

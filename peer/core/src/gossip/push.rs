@@ -1,0 +1,191 @@
+//! To whom a transaction goes: from the origin to a head in every row, from a head to its row (DESIGN § 3.3).
+//!
+//! Knows ids, rows and links; no transaction is kept here.
+
+use std::collections::BTreeMap;
+
+use super::grid;
+use crate::types::{LinkId, PeerId, TxId};
+
+/// Peers that a newcomer hands its transactions to, beside its own pushes. Guess: one may be down.
+const HAND_OFFS: usize = 2;
+
+/// One standing link, as the push sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Neighbour {
+    pub(crate) peer: PeerId,
+    pub(crate) link: LinkId,
+    /// Row count that it last named.
+    pub(crate) rows: u32,
+    /// It has said something lately.
+    pub(crate) live: bool,
+}
+
+/// One push to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) link: LinkId,
+    pub(crate) head: bool,
+    /// Row count to be named in the frame.
+    pub(crate) rows: u32,
+}
+
+/// Hop 1: the own row, one head in every other row, and a hand-off where the own view is not complete.
+pub(crate) fn from_origin(me: &PeerId, rows: u32, tx: &TxId, neighbours: &[Neighbour]) -> Vec<Target> {
+    let mut targets = if rows <= 1 {
+        neighbours.iter().map(|to| Target { link: to.link, head: false, rows: 1 }).collect()
+    } else {
+        to_rows(me, rows, tx, neighbours, |_| true)
+    };
+    if is_newcomer(rows, neighbours) {
+        hand_off(neighbours, &mut targets);
+    }
+    targets
+}
+
+/// Hop 2, at a head: the own row, and heads of the sibling rows that a sender with fewer rows did not see.
+/// `holders` have it already.
+pub(crate) fn from_head(
+    me: &PeerId,
+    rows: u32,
+    frame_rows: u32,
+    tx: &TxId,
+    neighbours: &[Neighbour],
+    holders: &[PeerId],
+) -> Vec<Target> {
+    let open: Vec<Neighbour> = neighbours.iter().filter(|to| !holders.contains(&to.peer)).copied().collect();
+    if rows >= frame_rows {
+        if rows <= 1 {
+            return Vec::new();
+        }
+        let own = grid::row(me, rows);
+        return to_rows(me, rows, tx, &open, |row| row % frame_rows == own % frame_rows);
+    }
+    // The sender's rows are finer: only its row was given to this head.
+    let own = grid::row(me, frame_rows);
+    let mine = open.iter().filter(|to| grid::row(&to.peer, frame_rows) == own);
+    mine.map(|to| Target { link: to.link, head: false, rows: frame_rows }).collect()
+}
+
+fn to_rows(
+    me: &PeerId,
+    rows: u32,
+    tx: &TxId,
+    neighbours: &[Neighbour],
+    serves: impl Fn(u32) -> bool,
+) -> Vec<Target> {
+    let own = grid::row(me, rows);
+    let mut heads: BTreeMap<u32, (bool, u64, LinkId)> = BTreeMap::new();
+    let mut targets = Vec::new();
+    for to in neighbours {
+        let row = grid::row(&to.peer, rows);
+        if row == own {
+            targets.push(Target { link: to.link, head: false, rows });
+        } else if serves(row) {
+            let candidate = (!to.live, grid::rank(tx, &to.peer), to.link);
+            let head = heads.entry(row).or_insert(candidate);
+            *head = candidate.min(*head);
+        }
+    }
+    targets.extend(heads.into_values().map(|(_, _, link)| Target { link, head: true, rows }));
+    targets
+}
+
+/// The own view is smaller than a neighbour's, or a quarter of the rows has no link yet.
+fn is_newcomer(rows: u32, neighbours: &[Neighbour]) -> bool {
+    if neighbours.iter().any(|to| to.rows > rows) {
+        return true;
+    }
+    let mut reached: Vec<u32> = neighbours.iter().map(|to| grid::row(&to.peer, rows)).collect();
+    reached.sort_unstable();
+    reached.dedup();
+    rows > 1 && reached.len() * 4 < rows as usize * 3
+}
+
+/// A push that names one row and makes its receiver a head is delegated by it to every row that it knows.
+fn hand_off(neighbours: &[Neighbour], targets: &mut Vec<Target>) {
+    let mut established: Vec<&Neighbour> = neighbours.iter().filter(|to| to.rows > 1).collect();
+    established.sort_by_key(|to| (!to.live, std::cmp::Reverse(to.rows), to.link));
+    for to in established.into_iter().take(HAND_OFFS) {
+        targets.retain(|target| target.link != to.link);
+        targets.push(Target { link: to.link, head: true, rows: 1 });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn peers(count: u64) -> Vec<PeerId> {
+        (0..count).map(|number| PeerId::of_uri(&number.to_string())).collect()
+    }
+
+    /// Everyone linked to everyone; links are numbered as peers.
+    fn neighbours(peers: &[PeerId], me: usize, rows: u32) -> Vec<Neighbour> {
+        let link = |at: usize| LinkId(at as u64);
+        let all = peers.iter().enumerate().filter(|(at, _)| *at != me);
+        all.map(|(at, peer)| Neighbour { peer: *peer, link: link(at), rows, live: true }).collect()
+    }
+
+    /// Passes a transaction through two hops and counts what every peer gets.
+    fn spread(rows_of: impl Fn(usize) -> u32, count: u64, tx: &TxId) -> Vec<u32> {
+        let peers = peers(count);
+        let mut copies = vec![0; peers.len()];
+        let mut queue: Vec<(usize, usize, Target)> = Vec::new();
+        let origin = from_origin(&peers[0], rows_of(0), tx, &neighbours(&peers, 0, rows_of(0)));
+        queue.extend(origin.into_iter().map(|target| (0, target.link.0 as usize, target)));
+        while let Some((from, at, target)) = queue.pop() {
+            copies[at] += 1;
+            if target.head && copies[at] == 1 {
+                let rows = rows_of(at);
+                let holders = [peers[0], peers[from]];
+                let next =
+                    from_head(&peers[at], rows, target.rows, tx, &neighbours(&peers, at, rows), &holders);
+                queue.extend(next.into_iter().map(|target| (at, target.link.0 as usize, target)));
+            }
+        }
+        copies
+    }
+
+    #[test]
+    fn everyone_gets_it_exactly_once() {
+        for (count, rows) in [(5, 1), (23, 1), (100, 8), (1000, 32)] {
+            let copies = spread(|_| rows, count, &TxId::from_bytes([7; 32]));
+            assert_eq!(copies[0], 0, "not the origin");
+            assert!(copies[1..].iter().all(|copies| *copies == 1), "{count} peers: {copies:?}");
+        }
+    }
+
+    #[test]
+    fn everyone_gets_it_though_views_differ() {
+        for pattern in [[8, 16], [16, 8]] {
+            let copies = spread(|at| pattern[usize::from(at % 3 == 1)], 300, &TxId::from_bytes([9; 32]));
+            assert!(copies[1..].iter().all(|copies| *copies >= 1), "{pattern:?}: {copies:?}");
+            assert!(copies.iter().sum::<u32>() < 2 * 300);
+        }
+    }
+
+    #[test]
+    fn a_newcomer_hands_off() {
+        let peers = peers(100);
+        let known: Vec<Neighbour> = neighbours(&peers, 0, 8).into_iter().take(3).collect();
+        let targets = from_origin(&peers[0], 1, &TxId::from_bytes([3; 32]), &known);
+        assert_eq!(targets.iter().filter(|target| target.head && target.rows == 1).count(), HAND_OFFS);
+        let reached: BTreeSet<LinkId> = targets.iter().map(|target| target.link).collect();
+        assert_eq!(reached.len(), 3);
+    }
+
+    #[test]
+    fn heads_differ_from_transaction_to_transaction() {
+        let peers = peers(100);
+        let all = neighbours(&peers, 0, 8);
+        let heads = |byte| -> BTreeSet<LinkId> {
+            let targets = from_origin(&peers[0], 8, &TxId::from_bytes([byte; 32]), &all);
+            targets.iter().filter(|target| target.head).map(|target| target.link).collect()
+        };
+        assert_eq!(heads(1), heads(1));
+        assert_ne!(heads(1), heads(2));
+    }
+}

@@ -1,0 +1,467 @@
+//! One link's numbers: sequences, acknowledgements, round-trip time, signs of life.
+//!
+//! A frame is acknowledged by [`Session::mark`], which the façade calls at once for most frames and, for a
+//! transaction, only when it is durable here.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::budget::Bulk;
+use crate::event::Rung;
+use crate::message::{Frame, LinkPeer, Message, Push};
+use crate::types::{Address, LinkId, Time, WallTime};
+
+/// How long an acknowledgement waits for a frame to ride on. TCP's minimal delayed acknowledgement (Linux), 40 ms.
+pub(crate) const ACK_DELAY: Duration = Duration::from_millis(40);
+/// Marks after which an acknowledgement waits no longer: half of what one frame's bitmap reports.
+const ACK_AFTER_MARKS: u16 = 32;
+/// Frames watched for acknowledgement on one link; further ones go unwatched, reconciliation covers them.
+const WATCHED_MAX: usize = 2048;
+/// Silent heartbeat intervals after which a link is dead.
+const SILENT_INTERVALS_MAX: u32 = 3;
+/// Shortest wait for an acknowledgement: the other side verifies and syncs to disk before it acknowledges.
+const RESEND_AFTER_MIN: Duration = Duration::from_millis(300);
+/// How often an unacknowledged push goes out on the same link, the first time included.
+const SENDS_MAX: u8 = 3;
+/// Faults of protocol on one link before it is cut.
+const FAULTS_MAX: u16 = 32;
+
+/// How far a link has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Hello went out, the other's has not come.
+    Greeting,
+    /// Both said hello.
+    Ready,
+    /// On its way out; still read, not written to.
+    Closing,
+}
+
+/// Round-trip time after RFC 6298 § 2.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Rtt {
+    smoothed_us: u64,
+    variation_us: u64,
+}
+
+impl Rtt {
+    fn sample(&mut self, rtt: Duration) {
+        let us = rtt.as_micros() as u64;
+        if self.smoothed_us == 0 {
+            (self.smoothed_us, self.variation_us) = (us.max(1), us / 2);
+        } else {
+            self.variation_us = (3 * self.variation_us + self.smoothed_us.abs_diff(us)) / 4;
+            self.smoothed_us = ((7 * self.smoothed_us + us) / 8).max(1);
+        }
+    }
+
+    /// Smoothed, once measured.
+    pub(crate) fn smoothed(&self) -> Option<Duration> {
+        (self.smoothed_us > 0).then(|| Duration::from_micros(self.smoothed_us))
+    }
+
+    /// How long to wait for an answer: smoothed + 4 variations; 1 s while nothing is measured (RFC 6298 § 2.1).
+    pub(crate) fn timeout(&self) -> Duration {
+        if self.smoothed_us == 0 {
+            Duration::from_secs(1)
+        } else {
+            Duration::from_micros(self.smoothed_us + 4 * self.variation_us)
+        }
+    }
+}
+
+/// Which of the other side's frames may be acknowledged, and which of those it was not told yet.
+#[derive(Debug, Default)]
+struct Acks {
+    highest: u64,
+    bits: u64,
+    /// Marked too late for the bitmap: reported by frames of their own.
+    stragglers: Vec<u64>,
+    fresh: u16,
+    due: Option<Time>,
+}
+
+impl Acks {
+    fn mark(&mut self, sequence: u64) {
+        if sequence > self.highest {
+            let shift = sequence - self.highest;
+            let old = if self.highest == 0 { 0 } else { 1_u64 };
+            self.bits = match shift {
+                1..64 => self.bits << shift | old << (shift - 1),
+                64 => old << 63,
+                _ => 0,
+            };
+            self.highest = sequence;
+        } else {
+            match self.highest - sequence {
+                0 => {}
+                behind @ 1..=64 => self.bits |= 1 << (behind - 1),
+                _ => self.stragglers.push(sequence),
+            }
+        }
+        self.fresh = self.fresh.saturating_add(1);
+    }
+
+    /// Takes one report about stragglers, as many as a bitmap holds.
+    fn straggler_report(&mut self) -> Option<(u64, u64)> {
+        let highest = *self.stragglers.iter().max()?;
+        let mut bits = 0;
+        self.stragglers.retain(|sequence| match highest - sequence {
+            0 => false,
+            behind @ 1..=64 => {
+                bits |= 1 << (behind - 1);
+                false
+            }
+            _ => true,
+        });
+        Some((highest, bits))
+    }
+}
+
+/// A frame whose acknowledgement matters.
+#[derive(Debug)]
+struct Watched {
+    sequence: u64,
+    at: Time,
+    /// Bytes that it takes of the bulk window; 0 for others.
+    bulk_bytes: u32,
+    /// What to send again, and how often it went out.
+    again: Option<(Box<Push>, u8)>,
+}
+
+/// What [`Session::overdue`] found.
+#[derive(Debug, Default)]
+pub(crate) struct Overdue {
+    /// To be sent again, with how often they went out.
+    pub(crate) again: Vec<(Box<Push>, u8)>,
+    /// When to look again.
+    pub(crate) next: Option<Time>,
+}
+
+/// What silence says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Liveness {
+    /// Nothing to do until then.
+    Fine(Time),
+    /// Ask now.
+    Ping,
+    /// Three intervals of silence.
+    Dead,
+}
+
+/// One link, as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) link: LinkId,
+    pub(crate) peer: LinkPeer,
+    pub(crate) dialled: bool,
+    pub(crate) address: Address,
+    pub(crate) rung: Rung,
+    pub(crate) since: WallTime,
+    pub(crate) since_time: Time,
+    pub(crate) phase: Phase,
+    /// Row count that the other side last named.
+    pub(crate) rows: u32,
+    /// Incarnation from its hello.
+    pub(crate) incarnation: u64,
+    /// Set with `Phase::Closing`: when it is closed if the other side does not do so first.
+    pub(crate) close_at: Option<Time>,
+    pub(crate) heard: Time,
+    pub(crate) heard_wall: WallTime,
+    pub(crate) rtt: Rtt,
+    pub(crate) bulk: Bulk,
+    /// It stood for its peer at some time.
+    pub(crate) stood: bool,
+    pinged: Option<Time>,
+    sent: u64,
+    acks: Acks,
+    watched: VecDeque<Watched>,
+    faults: u16,
+}
+
+/// What a new session starts from.
+pub(crate) struct Opening {
+    pub(crate) link: LinkId,
+    pub(crate) peer: LinkPeer,
+    pub(crate) dialled: bool,
+    pub(crate) address: Address,
+    pub(crate) rung: Rung,
+    pub(crate) wall: WallTime,
+    pub(crate) time: Time,
+}
+
+impl Session {
+    pub(crate) fn new(opening: Opening) -> Self {
+        let Opening { link, peer, dialled, address, rung, wall, time } = opening;
+        Self {
+            link,
+            peer,
+            dialled,
+            address,
+            rung,
+            since: wall,
+            since_time: time,
+            phase: Phase::Greeting,
+            rows: 1,
+            incarnation: 0,
+            close_at: None,
+            heard: time,
+            heard_wall: wall,
+            rtt: Rtt::default(),
+            bulk: Bulk::default(),
+            stood: false,
+            pinged: None,
+            sent: 0,
+            acks: Acks::default(),
+            watched: VecDeque::new(),
+            faults: 0,
+        }
+    }
+
+    /// Numbers a message and lets the acknowledgements ride along.
+    pub(crate) fn stamp(&mut self, message: Message) -> Frame {
+        let sequence = if matches!(message, Message::Ack) {
+            0
+        } else {
+            self.sent += 1;
+            self.sent
+        };
+        if self.acks.stragglers.is_empty() {
+            self.acks.fresh = 0;
+            self.acks.due = None;
+        }
+        Frame { sequence, ack: self.acks.highest, ack_bits: self.acks.bits, message }
+    }
+
+    /// Any byte is a sign of life.
+    pub(crate) fn heard_at(&mut self, time: Time, wall: WallTime) {
+        self.heard = time;
+        self.heard_wall = wall;
+    }
+
+    /// The frame with this number may be acknowledged. Returns when its acknowledgement is due at the latest.
+    pub(crate) fn mark(&mut self, sequence: u64, now: Time) -> Option<Time> {
+        if sequence == 0 {
+            return None;
+        }
+        self.acks.mark(sequence);
+        let at_once =
+            self.acks.fresh >= ACK_AFTER_MARKS || self.acks.stragglers.len() >= ACK_AFTER_MARKS.into();
+        let due = if at_once { now } else { self.acks.due.unwrap_or(now + ACK_DELAY) };
+        self.acks.due = Some(due);
+        Some(due)
+    }
+
+    /// When an acknowledgement is due.
+    pub(crate) fn ack_due(&self) -> Option<Time> {
+        self.acks.due
+    }
+
+    /// The acknowledgements that are due, as frames.
+    pub(crate) fn acks_due(&mut self, now: Time) -> Vec<Frame> {
+        if self.acks.due.is_none_or(|due| due > now) {
+            return Vec::new();
+        }
+        let mut frames = Vec::new();
+        while let Some((ack, ack_bits)) = self.acks.straggler_report() {
+            frames.push(Frame { sequence: 0, ack, ack_bits, message: Message::Ack });
+        }
+        frames.push(self.stamp(Message::Ack));
+        frames
+    }
+
+    /// Watches the frame just stamped. `again`: send it again where no acknowledgement comes.
+    pub(crate) fn watch(
+        &mut self,
+        now: Time,
+        bulk_bytes: u32,
+        again: Option<(Box<Push>, u8)>,
+    ) -> Option<Time> {
+        if self.watched.len() >= WATCHED_MAX {
+            return None;
+        }
+        if bulk_bytes > 0 {
+            self.bulk.sent(bulk_bytes);
+        }
+        let sends = again.as_ref().map_or(1, |(_, sends)| *sends);
+        self.watched.push_back(Watched { sequence: self.sent, at: now, bulk_bytes, again });
+        Some(now + self.resend_after(sends))
+    }
+
+    fn resend_after(&self, sends: u8) -> Duration {
+        let base = (self.rtt.timeout() + ACK_DELAY).max(RESEND_AFTER_MIN);
+        base.saturating_mul(1 << u32::from(sends.saturating_sub(1)).min(4))
+    }
+
+    /// Takes the other side's acknowledgements. Returns whether bulk frames landed.
+    pub(crate) fn acknowledged(&mut self, ack: u64, bits: u64) -> bool {
+        if self.watched.is_empty() || ack == 0 {
+            return false;
+        }
+        let mut landed = 0;
+        self.watched.retain(|watched| {
+            let done = watched.sequence <= ack
+                && match ack - watched.sequence {
+                    0 => true,
+                    behind @ 1..=64 => bits >> (behind - 1) & 1 == 1,
+                    _ => false,
+                };
+            if done {
+                landed += watched.bulk_bytes;
+            }
+            !done
+        });
+        self.bulk.landed(landed);
+        landed > 0
+    }
+
+    /// Frames whose acknowledgement is late: pushes come back to be sent again, the rest is given up.
+    pub(crate) fn overdue(&mut self, now: Time) -> Overdue {
+        let mut found = Overdue::default();
+        let mut kept = VecDeque::new();
+        for watched in std::mem::take(&mut self.watched) {
+            let sends = watched.again.as_ref().map_or(SENDS_MAX, |(_, sends)| *sends);
+            let due = watched.at + self.resend_after(sends);
+            if due > now {
+                found.next = Some(found.next.map_or(due, |next: Time| next.min(due)));
+                kept.push_back(watched);
+                continue;
+            }
+            self.bulk.landed(watched.bulk_bytes);
+            if let Some((push, sends)) = watched.again
+                && sends < SENDS_MAX
+            {
+                found.again.push((push, sends));
+            }
+        }
+        self.watched = kept;
+        found
+    }
+
+    /// Pushes without acknowledgement, to go out on another link to the same peer.
+    pub(crate) fn unacknowledged(&mut self) -> Vec<Box<Push>> {
+        self.watched.drain(..).filter_map(|watched| watched.again).map(|(push, _)| push).collect()
+    }
+
+    /// What the silence on this link asks for.
+    pub(crate) fn liveness(&self, now: Time, interval: Duration) -> Liveness {
+        if now >= self.heard + interval * SILENT_INTERVALS_MAX {
+            return Liveness::Dead;
+        }
+        let ping_at = self.heard.max(self.pinged.unwrap_or(Time::ZERO)) + interval;
+        if now >= ping_at { Liveness::Ping } else { Liveness::Fine(ping_at) }
+    }
+
+    /// A ping; its nonce is the time, so that the pong measures the round trip.
+    pub(crate) fn ping(&mut self, now: Time) -> Message {
+        self.pinged = Some(now);
+        Message::Ping { nonce: now.as_micros() }
+    }
+
+    /// Takes a pong; returns the round trip where the nonce is of the last ping.
+    pub(crate) fn pong(&mut self, nonce: u64, now: Time) -> Option<Duration> {
+        let pinged = self.pinged.filter(|at| at.as_micros() == nonce)?;
+        let rtt = now.since(pinged);
+        self.rtt.sample(rtt);
+        Some(rtt)
+    }
+
+    /// Silent for longer than an interval: not to be relied on by the grid.
+    pub(crate) fn is_suspect(&self, now: Time, interval: Duration) -> bool {
+        now.since(self.heard) > interval + self.rtt.timeout()
+    }
+
+    /// Counts a fault of protocol; `true`: cut the link.
+    pub(crate) fn fault(&mut self) -> bool {
+        self.faults += 1;
+        self.faults >= FAULTS_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::PeerId;
+
+    fn session() -> Session {
+        Session::new(Opening {
+            link: LinkId(1),
+            peer: LinkPeer { id: PeerId::of_uri("a"), uri: "a".into() },
+            dialled: true,
+            address: Address::new("a:1"),
+            rung: Rung::Stream,
+            wall: WallTime::default(),
+            time: Time::ZERO,
+        })
+    }
+
+    fn at(ms: u64) -> Time {
+        Time::from_micros(ms * 1000)
+    }
+
+    #[test]
+    fn every_marked_number_is_reported_once_whatever_the_order() {
+        let orders: [Vec<u64>; 4] = [
+            (1..=200).collect(),
+            (1..=200).rev().collect(),
+            (101..=200).chain(1..=100).collect(),
+            vec![1, u64::MAX, 2, 70, u64::MAX - 64, u64::MAX - 65],
+        ];
+        for order in orders {
+            let mut session = session();
+            let mut told = std::collections::BTreeSet::new();
+            for sequence in &order {
+                let due = session.mark(*sequence, at(0)).expect("a number is marked");
+                if due == at(0) {
+                    told.extend(session.acks_due(at(0)).iter().flat_map(numbers));
+                }
+            }
+            told.extend(session.acks_due(at(1000)).iter().flat_map(numbers));
+            assert_eq!(told, order.iter().copied().collect());
+        }
+    }
+
+    fn numbers(frame: &Frame) -> Vec<u64> {
+        let behind = (0..64).filter(|bit| frame.ack_bits >> bit & 1 == 1).map(|bit| frame.ack - 1 - bit);
+        std::iter::once(frame.ack).chain(behind).collect()
+    }
+
+    #[test]
+    fn an_acknowledgement_ends_the_watch_and_a_missing_one_returns_the_push_twice() {
+        let mut session = session();
+        let push = crate::testing::push(1, 10);
+        for _ in 0..2 {
+            session.stamp(Message::Push(push.clone()));
+            session.watch(at(0), 0, Some((Box::new(push.clone()), 1)));
+        }
+        session.acknowledged(2, 0);
+        let overdue = session.overdue(at(5_000));
+        assert_eq!(overdue.again.len(), 1);
+        session.stamp(Message::Push(push.clone()));
+        session.watch(at(5_000), 0, Some((Box::new(push), SENDS_MAX)));
+        assert!(session.overdue(at(60_000)).again.is_empty());
+    }
+
+    #[test]
+    fn silence_is_asked_after_one_interval_and_ends_the_link_after_three() {
+        let second = Duration::from_secs(1);
+        let mut session = session();
+        assert_eq!(session.liveness(at(999), second), Liveness::Fine(at(1000)));
+        assert_eq!(session.liveness(at(1000), second), Liveness::Ping);
+        session.ping(at(1000));
+        assert_eq!(session.liveness(at(1500), second), Liveness::Fine(at(2000)));
+        assert_eq!(session.liveness(at(3000), second), Liveness::Dead);
+        session.heard_at(at(2900), WallTime::default());
+        assert!(matches!(session.liveness(at(3000), second), Liveness::Fine(_)));
+    }
+
+    #[test]
+    fn round_trips_are_smoothed_after_rfc_6298() {
+        let mut rtt = Rtt::default();
+        assert_eq!(rtt.timeout(), Duration::from_secs(1));
+        rtt.sample(Duration::from_millis(100));
+        assert_eq!(rtt.timeout(), Duration::from_millis(300));
+        rtt.sample(Duration::from_millis(200));
+        assert_eq!(rtt.smoothed(), Some(Duration::from_micros(112_500)));
+    }
+}

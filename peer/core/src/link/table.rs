@@ -1,0 +1,185 @@
+//! All sessions, and which of them stands for its peer.
+//!
+//! Two links between the same two: both sides keep the one dialled by the lower peer id, or the newer of
+//! two dialled by the same side, so that they decide alike without a word.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::session::Session;
+use crate::types::{LinkId, PeerId};
+
+/// Sessions by link, standing links by peer.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    sessions: BTreeMap<LinkId, Session>,
+    standing: BTreeMap<PeerId, LinkId>,
+    mean_rtt_us: u64,
+}
+
+/// What became of a link that said hello.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The only one to this peer.
+    First,
+    /// It takes the place of this one.
+    Replaces(LinkId),
+    /// This other one stays.
+    Loses(LinkId),
+}
+
+impl Links {
+    pub(crate) fn insert(&mut self, session: Session) {
+        self.sessions.insert(session.link, session);
+    }
+
+    /// Takes a session out; its peer has no standing link any more if it was that.
+    pub(crate) fn remove(&mut self, link: LinkId) -> Option<Session> {
+        let session = self.sessions.remove(&link)?;
+        self.release(&session.peer.id, link);
+        Some(session)
+    }
+
+    /// The link stands for its peer no longer.
+    pub(crate) fn release(&mut self, peer: &PeerId, link: LinkId) {
+        if self.standing.get(peer) == Some(&link) {
+            self.standing.remove(peer);
+        }
+    }
+
+    pub(crate) fn get(&self, link: LinkId) -> Option<&Session> {
+        self.sessions.get(&link)
+    }
+
+    pub(crate) fn get_mut(&mut self, link: LinkId) -> Option<&mut Session> {
+        self.sessions.get_mut(&link)
+    }
+
+    /// The standing link to a peer.
+    pub(crate) fn of(&self, peer: &PeerId) -> Option<&Session> {
+        self.sessions.get(self.standing.get(peer)?)
+    }
+
+    /// All sessions, whatever their phase.
+    pub(crate) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Peers with a standing link.
+    pub(crate) fn linked(&self) -> usize {
+        self.standing.len()
+    }
+
+    pub(crate) fn is_linked(&self, peer: &PeerId) -> bool {
+        self.standing.contains_key(peer)
+    }
+
+    /// Standing links in the order of their peers' ids.
+    pub(crate) fn standing(&self) -> impl Iterator<Item = &Session> {
+        self.standing.values().filter_map(|link| self.sessions.get(link))
+    }
+
+    pub(crate) fn ids(&self) -> Vec<LinkId> {
+        self.sessions.keys().copied().collect()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+        self.sessions.values_mut()
+    }
+
+    /// The link has said hello: decides which link stands for its peer.
+    pub(crate) fn settle(&mut self, me: &PeerId, link: LinkId) -> Option<Standing> {
+        let new = self.sessions.get(&link)?;
+        let peer = new.peer.id;
+        let Some(old) = self.standing.get(&peer).and_then(|old| self.sessions.get(old)) else {
+            self.standing.insert(peer, link);
+            return Some(Standing::First);
+        };
+        let wins = if old.incarnation != new.incarnation {
+            new.incarnation > old.incarnation
+        } else if old.dialled == new.dialled {
+            true
+        } else {
+            new.dialled == (*me < peer)
+        };
+        let old = old.link;
+        if wins {
+            self.standing.insert(peer, link);
+            Some(Standing::Replaces(old))
+        } else {
+            Some(Standing::Loses(old))
+        }
+    }
+
+    /// A round trip was measured somewhere.
+    pub(crate) fn measured(&mut self, rtt: Duration) {
+        let us = rtt.as_micros() as u64;
+        self.mean_rtt_us = if self.mean_rtt_us == 0 { us } else { (15 * self.mean_rtt_us + us) / 16 };
+    }
+
+    /// Mean one-way delay over all links; 25 ms while nothing is measured (guess: one continent).
+    pub(crate) fn mean_delay(&self) -> Duration {
+        if self.mean_rtt_us == 0 {
+            Duration::from_millis(25)
+        } else {
+            Duration::from_micros(self.mean_rtt_us / 2)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Rung;
+    use crate::link::session::Opening;
+    use crate::message::LinkPeer;
+    use crate::types::{Address, Time, WallTime};
+
+    fn open(links: &mut Links, link: u64, peer: &str, dialled: bool, incarnation: u64) {
+        let mut session = Session::new(Opening {
+            link: LinkId(link),
+            peer: LinkPeer { id: PeerId::of_uri(peer), uri: peer.into() },
+            dialled,
+            address: Address::new("x:1"),
+            rung: Rung::Stream,
+            wall: WallTime::default(),
+            time: Time::ZERO,
+        });
+        session.incarnation = incarnation;
+        links.insert(session);
+    }
+
+    #[test]
+    fn both_sides_keep_the_link_that_the_lower_id_dialled() {
+        let (a, b) = ("a", "b");
+        let (low, high) = if PeerId::of_uri(a) < PeerId::of_uri(b) { (a, b) } else { (b, a) };
+        // Link 1 was dialled by the lower id, link 2 by the higher; each side may see them in either order.
+        for (me, other, mine) in [(low, high, true), (high, low, false)] {
+            for order in [[1, 2], [2, 1]] {
+                let mut links = Links::default();
+                open(&mut links, 1, other, mine, 1);
+                open(&mut links, 2, other, !mine, 1);
+                let me = PeerId::of_uri(me);
+                assert_eq!(links.settle(&me, LinkId(order[0])), Some(Standing::First));
+                links.settle(&me, LinkId(order[1]));
+                assert_eq!(links.of(&PeerId::of_uri(other)).map(|session| session.link), Some(LinkId(1)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_restarted_peer_replaces_its_old_link() {
+        let mut links = Links::default();
+        let me = PeerId::of_uri("me");
+        for dialled in [true, false] {
+            open(&mut links, 1, "other", true, 1);
+            links.settle(&me, LinkId(1));
+            open(&mut links, 2, "other", dialled, 2);
+            assert_eq!(links.settle(&me, LinkId(2)), Some(Standing::Replaces(LinkId(1))));
+            links.remove(LinkId(1));
+            assert!(links.is_linked(&PeerId::of_uri("other")));
+            links.remove(LinkId(2));
+            assert!(!links.is_linked(&PeerId::of_uri("other")));
+        }
+    }
+}

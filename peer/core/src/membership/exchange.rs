@@ -1,0 +1,247 @@
+//! Spreading records: the own one, news of others, and who was asked when.
+//!
+//! News goes once from every peer that learns of it to a few of its links, so that it reaches everyone in a
+//! few hops; the periodic exchange with a random peer finds what news has missed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::envelope::{Record, SignedRecord};
+use crate::types::bounds::{FRAME_BYTES_MAX, RECORDS_PER_FRAME_MAX};
+use crate::types::{LinkId, PeerId, Time, WallTime};
+
+/// News waits this long for company in its frame. Guess.
+const NEWS_BATCH: Duration = Duration::from_millis(10);
+/// Records of news waiting to go out; beyond it the periodic exchange has to do.
+const NEWS_MAX: usize = 1024;
+/// Records whose signatures are being checked; beyond it they are dropped and come again.
+const CHECKING_MAX: usize = 4096;
+/// Full answers: this many at once, then one per `ANSWER_EVERY`. A full roster of 1,000 is 1 MB.
+const ANSWERS_BURST: u32 = 16;
+const ANSWER_EVERY: Duration = Duration::from_secs(1);
+/// Requests on new links: this many at once, then one per `REQUEST_EVERY`.
+const REQUESTS_BURST: u32 = 4;
+const REQUEST_EVERY: Duration = Duration::from_secs(2);
+/// The same link is not asked again within this time.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// Bytes of records in one frame: below `FRAME_BYTES_MAX` with room for the rest.
+const RECORD_BYTES_PER_FRAME_MAX: usize = FRAME_BYTES_MAX - 8 * 1024;
+
+/// Lets a burst through, then one per interval (generic cell rate algorithm).
+#[derive(Debug)]
+struct Rate {
+    burst: u32,
+    every: Duration,
+    spent_until: Time,
+}
+
+impl Rate {
+    fn new(burst: u32, every: Duration) -> Self {
+        Self { burst, every, spent_until: Time::ZERO }
+    }
+
+    fn allows(&mut self, now: Time) -> bool {
+        let from = self.spent_until.max(now);
+        let allowed = from.since(now) <= self.every * (self.burst - 1);
+        if allowed {
+            self.spent_until = from + self.every;
+        }
+        allowed
+    }
+}
+
+/// The own record and what is under way.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    own: Option<Arc<SignedRecord>>,
+    sequence: u64,
+    sealing: bool,
+    /// Something changed while the last record was being sealed.
+    again: bool,
+    sealed_at: Time,
+    news: BTreeMap<PeerId, Arc<SignedRecord>>,
+    checking: BTreeMap<PeerId, (u64, u64)>,
+    asked: BTreeMap<LinkId, Time>,
+    requests: Rate,
+    answers: Rate,
+}
+
+impl Default for Exchange {
+    fn default() -> Self {
+        Self {
+            own: None,
+            sequence: 0,
+            sealing: false,
+            again: false,
+            sealed_at: Time::ZERO,
+            news: BTreeMap::new(),
+            checking: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            requests: Rate::new(REQUESTS_BURST, REQUEST_EVERY),
+            answers: Rate::new(ANSWERS_BURST, ANSWER_EVERY),
+        }
+    }
+}
+
+impl Exchange {
+    /// The own record, once it is sealed.
+    pub(crate) fn own(&self) -> Option<&Arc<SignedRecord>> {
+        self.own.as_ref()
+    }
+
+    /// When the own record was last sealed.
+    pub(crate) fn sealed_at(&self) -> Time {
+        self.sealed_at
+    }
+
+    /// Numbers a new own record, unless one is being sealed: then it is done again afterwards.
+    pub(crate) fn seal(&mut self, mut record: Record, wall: WallTime) -> Option<Record> {
+        if self.sealing {
+            self.again = true;
+            return None;
+        }
+        self.sealing = true;
+        self.sequence = wall.as_unix_ms().max(self.sequence + 1);
+        record.sequence = self.sequence;
+        Some(record)
+    }
+
+    /// The own record is sealed, or could not be. Returns whether it has to be done again.
+    pub(crate) fn sealed(&mut self, record: Option<Arc<SignedRecord>>, now: Time) -> bool {
+        self.sealing = false;
+        self.sealed_at = now;
+        if let Some(record) = record {
+            self.news.insert(record.peer, record.clone());
+            self.own = Some(record);
+        }
+        std::mem::take(&mut self.again)
+    }
+
+    /// A record's signature is to be checked; `false` where that is under way, or too many are.
+    pub(crate) fn check(&mut self, record: &SignedRecord) -> bool {
+        let number = (record.record.incarnation, record.record.sequence);
+        if self.checking.get(&record.peer).is_some_and(|checking| *checking >= number)
+            || self.checking.len() >= CHECKING_MAX
+        {
+            return false;
+        }
+        self.checking.insert(record.peer, number);
+        true
+    }
+
+    /// The check is done.
+    pub(crate) fn checked(&mut self, record: &SignedRecord) {
+        let number = (record.record.incarnation, record.record.sequence);
+        if self.checking.get(&record.peer) == Some(&number) {
+            self.checking.remove(&record.peer);
+        }
+    }
+
+    /// To be passed on. Returns when.
+    pub(crate) fn add_news(&mut self, record: Arc<SignedRecord>, now: Time) -> Option<Time> {
+        if self.news.len() >= NEWS_MAX && !self.news.contains_key(&record.peer) {
+            return None;
+        }
+        self.news.insert(record.peer, record);
+        Some(now + NEWS_BATCH)
+    }
+
+    /// All news collected so far, packed into frames.
+    pub(crate) fn take_news(&mut self) -> Vec<Vec<Arc<SignedRecord>>> {
+        pack(std::mem::take(&mut self.news).into_values())
+    }
+
+    /// Whether a link that has just come up may be asked for records.
+    pub(crate) fn may_ask(&mut self, link: LinkId, now: Time, unprompted: bool) -> bool {
+        let recently = self.asked.get(&link).is_some_and(|at| now.since(*at) < ASK_AGAIN_AFTER);
+        if recently || unprompted && !self.requests.allows(now) {
+            return false;
+        }
+        self.asked.insert(link, now);
+        true
+    }
+
+    /// Whether a full answer may go out now.
+    pub(crate) fn may_answer(&mut self, now: Time) -> bool {
+        self.answers.allows(now)
+    }
+
+    /// The link is gone.
+    pub(crate) fn forget(&mut self, link: LinkId) {
+        self.asked.remove(&link);
+    }
+}
+
+/// Packs records into lists that each fit a frame.
+pub(crate) fn pack(records: impl Iterator<Item = Arc<SignedRecord>>) -> Vec<Vec<Arc<SignedRecord>>> {
+    let mut frames: Vec<Vec<Arc<SignedRecord>>> = Vec::new();
+    let mut bytes = 0;
+    for record in records {
+        let length = record.signed.len() + record.signature.len() + record.certificate.len() + 16;
+        match frames.last_mut() {
+            Some(frame)
+                if frame.len() < RECORDS_PER_FRAME_MAX && bytes + length <= RECORD_BYTES_PER_FRAME_MAX =>
+            {
+                frame.push(record);
+                bytes += length;
+            }
+            _ => {
+                frames.push(vec![record]);
+                bytes = length;
+            }
+        }
+    }
+    frames
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::record;
+
+    #[test]
+    fn own_sequences_rise_even_when_the_clock_falls() {
+        let mut exchange = Exchange::default();
+        let mut last = 0;
+        for wall in [1_000, 500, 2_000, 2_000] {
+            let record = exchange.seal(record("me", 1, 0).record.clone(), WallTime::from_unix_ms(wall));
+            let sequence = record.expect("nothing is being sealed").sequence;
+            assert!(sequence > last && sequence >= wall);
+            last = sequence;
+            assert!(!exchange.sealed(None, Time::ZERO));
+        }
+    }
+
+    #[test]
+    fn a_change_during_sealing_is_sealed_afterwards() {
+        let mut exchange = Exchange::default();
+        let own = record("me", 1, 0).record.clone();
+        assert!(exchange.seal(own.clone(), WallTime::default()).is_some());
+        assert!(exchange.seal(own, WallTime::default()).is_none());
+        assert!(exchange.sealed(None, Time::ZERO));
+    }
+
+    #[test]
+    fn packed_records_fit_their_frames() {
+        let records = (0..100).map(|number| record(&number.to_string(), 1, 1));
+        let frames = pack(records);
+        assert_eq!(frames.iter().map(Vec::len).sum::<usize>(), 100);
+        assert!(frames.iter().all(|frame| frame.len() <= RECORDS_PER_FRAME_MAX));
+        let large = (0..8).map(|_| {
+            let mut large = (*record("a", 1, 1)).clone();
+            large.certificate = vec![0; 20 * 1024].into();
+            Arc::new(large)
+        });
+        assert_eq!(pack(large).iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 2, 2]);
+    }
+
+    #[test]
+    fn requests_come_in_a_burst_and_then_at_a_rate() {
+        let mut exchange = Exchange::default();
+        let allowed = (0..100).filter(|link| exchange.may_ask(LinkId(*link), Time::ZERO, true)).count();
+        assert_eq!(allowed, REQUESTS_BURST as usize);
+        assert!(exchange.may_ask(LinkId(200), Time::ZERO + REQUEST_EVERY, true));
+        assert!(!exchange.may_ask(LinkId(0), Time::ZERO + REQUEST_EVERY, false));
+    }
+}

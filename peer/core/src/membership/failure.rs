@@ -1,0 +1,137 @@
+//! Which members can be reached: dials that failed, links that were lost, and for how long.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+
+use crate::backoff::Retry;
+use crate::types::{PeerId, Time, WallTime};
+
+/// What is known of reaching one member.
+#[derive(Debug, Default)]
+pub(crate) struct Contact {
+    retry: Retry,
+    pub(crate) dialling: bool,
+    /// Which of the record's addresses comes next.
+    address: usize,
+    /// Since when neither a dial nor a link worked.
+    unreachable: Option<Time>,
+    pub(crate) last_error: Option<String>,
+    pub(crate) last_seen: Option<WallTime>,
+}
+
+/// Contacts of members, one for each that was ever tried or linked.
+#[derive(Debug, Default)]
+pub(crate) struct Contacts {
+    contacts: BTreeMap<PeerId, Contact>,
+}
+
+impl Contacts {
+    pub(crate) fn get(&self, peer: &PeerId) -> Option<&Contact> {
+        self.contacts.get(peer)
+    }
+
+    /// When the member may be dialled next; `None` while it is being dialled.
+    pub(crate) fn next(&self, peer: &PeerId) -> Option<Time> {
+        match self.contacts.get(peer) {
+            Some(contact) if contact.dialling => None,
+            Some(contact) => Some(contact.retry.next()),
+            None => Some(Time::ZERO),
+        }
+    }
+
+    /// A dial starts; returns which of `addresses` to take.
+    pub(crate) fn dialling(&mut self, peer: PeerId, addresses: usize) -> usize {
+        let contact = self.contacts.entry(peer).or_default();
+        contact.dialling = true;
+        contact.address % addresses.max(1)
+    }
+
+    /// A dial failed; returns the failures in a row. The next one takes the next address.
+    pub(crate) fn failed(&mut self, peer: &PeerId, error: String, now: Time, rng: &mut ChaCha8Rng) -> u32 {
+        let Some(contact) = self.contacts.get_mut(peer) else { return 1 };
+        contact.dialling = false;
+        contact.address = contact.address.wrapping_add(1);
+        contact.last_error = Some(error);
+        contact.unreachable.get_or_insert(now);
+        contact.retry.failed(now, rng);
+        contact.retry.failures()
+    }
+
+    /// A dial brought a link that has not said hello yet.
+    pub(crate) fn answered(&mut self, peer: &PeerId) {
+        if let Some(contact) = self.contacts.get_mut(peer) {
+            contact.dialling = false;
+        }
+    }
+
+    /// A link stands.
+    pub(crate) fn linked(&mut self, peer: PeerId) {
+        let contact = self.contacts.entry(peer).or_default();
+        contact.retry.reset();
+        contact.unreachable = None;
+        contact.last_error = None;
+    }
+
+    /// The link is gone; not to be dialled before `next`.
+    pub(crate) fn lost(&mut self, peer: PeerId, seen: WallTime, now: Time, next: Time) {
+        let contact = self.contacts.entry(peer).or_default();
+        contact.unreachable.get_or_insert(now);
+        contact.last_seen = Some(seen);
+        contact.retry.hold_until(next);
+    }
+
+    /// There is a newer record: its addresses are tried afresh, not before `next`.
+    pub(crate) fn renewed(&mut self, peer: &PeerId, next: Time) {
+        if let Some(contact) = self.contacts.get_mut(peer) {
+            contact.retry.reset();
+            contact.address = 0;
+        }
+        if next > Time::ZERO {
+            self.contacts.entry(*peer).or_default().retry.hold_until(next);
+        }
+    }
+
+    /// Nothing is known any more.
+    pub(crate) fn forget(&mut self, peer: &PeerId) {
+        self.contacts.remove(peer);
+    }
+
+    /// Members unreachable for this long.
+    pub(crate) fn unreachable(&self, now: Time, forget_after: Duration) -> Vec<PeerId> {
+        let expired =
+            |contact: &Contact| contact.unreachable.is_some_and(|since| now.since(since) >= forget_after);
+        self.contacts.iter().filter(|(_, contact)| expired(contact)).map(|(peer, _)| *peer).collect()
+    }
+
+    /// Since when the longest unreachable member is so.
+    pub(crate) fn unreachable_since(&self) -> Option<Time> {
+        self.contacts.values().filter_map(|contact| contact.unreachable).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn a_member_is_unreachable_since_the_first_failure_until_a_link_stands() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut contacts = Contacts::default();
+        let peer = PeerId::of_uri("a");
+        let at = |s: u64| Time::from_micros(s * 1_000_000);
+        assert_eq!(contacts.dialling(peer, 2), 0);
+        assert_eq!(contacts.next(&peer), None);
+        assert_eq!(contacts.failed(&peer, "refused".into(), at(1), &mut rng), 1);
+        assert_eq!(contacts.dialling(peer, 2), 1);
+        assert_eq!(contacts.failed(&peer, "refused".into(), at(5), &mut rng), 2);
+        assert_eq!(contacts.unreachable(at(60), Duration::from_secs(60)), []);
+        assert_eq!(contacts.unreachable(at(61), Duration::from_secs(60)), [peer]);
+        contacts.linked(peer);
+        assert_eq!(contacts.unreachable(at(99), Duration::from_secs(60)), []);
+        assert!(contacts.get(&peer).is_some_and(|contact| contact.last_error.is_none()));
+    }
+}

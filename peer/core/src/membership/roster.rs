@@ -1,0 +1,224 @@
+//! Verified records of all members, and tombstones of those that are gone.
+//!
+//! Knows nothing of links. A tombstone keeps a forgotten member from coming back with a record that is
+//! not newer than the one it was forgotten with; a newer record, or the peer itself on a link, revives it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::envelope::{Record, SignedRecord};
+use crate::message::Fingerprint;
+use crate::types::bounds::ROSTER_MEMBERS_MAX;
+use crate::types::{PeerId, Time, TxId};
+
+/// Tombstones at most; beyond it the oldest goes, and a stale record may then return until it is forgotten again.
+const TOMBSTONES_MAX: usize = 4096;
+
+/// One member.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) record: Arc<SignedRecord>,
+    /// When this record came.
+    pub(crate) heard: Time,
+}
+
+#[derive(Debug)]
+struct Tombstone {
+    incarnation: u64,
+    sequence: u64,
+    at: Time,
+}
+
+/// What a record changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// A member that was not known.
+    Joined,
+    /// A newer record of a known member.
+    Renewed,
+    /// A known member leaves.
+    Left,
+    /// Nothing.
+    None,
+}
+
+/// All members but this peer itself.
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    members: BTreeMap<PeerId, Member>,
+    tombstones: BTreeMap<PeerId, Tombstone>,
+    digest: Fingerprint,
+}
+
+impl Roster {
+    /// Whether a record would change anything, so that its signature is worth a check.
+    pub(crate) fn wants(&self, record: &SignedRecord, from_itself: bool) -> bool {
+        if let Some(member) = self.members.get(&record.peer) {
+            return record.record.is_newer_than(&member.record.record);
+        }
+        match self.tombstones.get(&record.peer) {
+            Some(stone) => {
+                let said = (record.record.incarnation, record.record.sequence);
+                let known = (stone.incarnation, stone.sequence);
+                said > known || from_itself && said == known && !record.record.leaving
+            }
+            None => record.record.leaving || self.members.len() < ROSTER_MEMBERS_MAX,
+        }
+    }
+
+    /// Takes a verified record.
+    pub(crate) fn take(&mut self, record: Arc<SignedRecord>, from_itself: bool, now: Time) -> Change {
+        if !self.wants(&record, from_itself) {
+            return Change::None;
+        }
+        let (peer, leaving) = (record.peer, record.record.leaving);
+        if leaving {
+            let known = self.remove(&peer).is_some();
+            self.bury(peer, &record.record, now);
+            return if known { Change::Left } else { Change::None };
+        }
+        self.tombstones.remove(&peer);
+        let old = self.remove(&peer);
+        self.digest.add(&mark(&peer, &record.record));
+        self.members.insert(peer, Member { record, heard: now });
+        if old.is_some() { Change::Renewed } else { Change::Joined }
+    }
+
+    /// Forgets a member; its record is not taken again.
+    pub(crate) fn forget(&mut self, peer: &PeerId, now: Time) -> Option<Arc<SignedRecord>> {
+        let member = self.remove(peer)?;
+        self.bury(*peer, &member.record.record, now);
+        Some(member.record)
+    }
+
+    fn remove(&mut self, peer: &PeerId) -> Option<Member> {
+        let member = self.members.remove(peer)?;
+        self.digest.remove(&mark(peer, &member.record.record));
+        Some(member)
+    }
+
+    fn bury(&mut self, peer: PeerId, record: &Record, at: Time) {
+        if self.tombstones.len() >= TOMBSTONES_MAX
+            && let Some(oldest) = self.tombstones.iter().min_by_key(|(_, stone)| stone.at).map(|(id, _)| *id)
+        {
+            self.tombstones.remove(&oldest);
+        }
+        let stone = Tombstone { incarnation: record.incarnation, sequence: record.sequence, at };
+        self.tombstones.insert(peer, stone);
+    }
+
+    pub(crate) fn get(&self, peer: &PeerId) -> Option<&Member> {
+        self.members.get(peer)
+    }
+
+    /// Members by id.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&PeerId, &Member)> {
+        self.members.iter()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Members without a sign in this long: their record was renewed neither directly nor through others.
+    pub(crate) fn stale(&self, now: Time, lease: Duration) -> Vec<PeerId> {
+        self.members
+            .iter()
+            .filter(|(_, member)| now.since(member.heard) >= lease)
+            .map(|(peer, _)| *peer)
+            .collect()
+    }
+
+    /// Order-independent digest of what is known, the own record included.
+    pub(crate) fn digest(&self, own: Option<&SignedRecord>) -> [u8; 32] {
+        let mut digest = self.digest;
+        if let Some(own) = own {
+            digest.add(&mark(&own.peer, &own.record));
+        }
+        digest.sum
+    }
+}
+
+/// SHA-256 of (peer, incarnation, sequence), as a summand of the digest.
+fn mark(peer: &PeerId, record: &Record) -> TxId {
+    let digest = Sha256::new()
+        .chain_update(peer.as_bytes())
+        .chain_update(record.incarnation.to_le_bytes())
+        .chain_update(record.sequence.to_le_bytes());
+    TxId::from_bytes(digest.finalize().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::record;
+
+    const NOW: Time = Time::from_micros(1);
+
+    #[test]
+    fn newer_replaces_older_and_never_the_other_way() {
+        let mut roster = Roster::default();
+        let table = [
+            ((1, 5), Change::Joined),
+            ((1, 5), Change::None),
+            ((1, 4), Change::None),
+            ((1, 6), Change::Renewed),
+            ((2, 1), Change::Renewed),
+            ((1, 9), Change::None),
+        ];
+        for ((incarnation, sequence), expected) in table {
+            let change = roster.take(record("a", incarnation, sequence), false, NOW);
+            assert_eq!(change, expected, "{incarnation}.{sequence}");
+        }
+        assert_eq!(roster.len(), 1);
+    }
+
+    #[test]
+    fn a_forgotten_member_comes_back_with_a_newer_record_or_in_person() {
+        let mut roster = Roster::default();
+        let old = record("a", 1, 5);
+        roster.take(old.clone(), false, NOW);
+        assert!(roster.forget(&old.peer, NOW).is_some());
+        assert_eq!(roster.take(old.clone(), false, NOW), Change::None);
+        assert_eq!(roster.take(old.clone(), true, NOW), Change::Joined);
+        roster.forget(&old.peer, NOW);
+        assert_eq!(roster.take(record("a", 1, 6), false, NOW), Change::Joined);
+    }
+
+    #[test]
+    fn a_leaving_record_removes_and_keeps_out() {
+        let mut roster = Roster::default();
+        roster.take(record("a", 1, 5), false, NOW);
+        let mut leaving = (*record("a", 1, 6)).clone();
+        leaving.record.leaving = true;
+        assert_eq!(roster.take(Arc::new(leaving), false, NOW), Change::Left);
+        assert_eq!(roster.take(record("a", 1, 5), true, NOW), Change::None);
+        assert_eq!(roster.take(record("a", 2, 1), false, NOW), Change::Joined);
+    }
+
+    #[test]
+    fn the_digest_tells_what_is_known_whatever_the_way_there() {
+        let (mut one, mut two) = (Roster::default(), Roster::default());
+        one.take(record("a", 1, 1), false, NOW);
+        one.take(record("b", 1, 1), false, NOW);
+        two.take(record("b", 1, 1), false, NOW);
+        two.take(record("c", 1, 1), false, NOW);
+        two.forget(&record("c", 1, 1).peer, NOW);
+        assert_ne!(one.digest(None), two.digest(None));
+        assert_eq!(one.digest(None), two.digest(Some(&record("a", 1, 1))));
+    }
+
+    #[test]
+    fn tombstones_keep_under_their_bound() {
+        let mut roster = Roster::default();
+        for number in 0..TOMBSTONES_MAX + 10 {
+            let record = record(&number.to_string(), 1, 1);
+            roster.take(record.clone(), false, NOW);
+            roster.forget(&record.peer, NOW);
+        }
+        assert_eq!(roster.tombstones.len(), TOMBSTONES_MAX);
+    }
+}

@@ -1,0 +1,388 @@
+//! A link's life: hello, duplicates, frames, acknowledgements, silence, goodbye.
+
+use std::time::Duration;
+
+use rand::Rng;
+
+use super::{Peer, Phase, Timer};
+use crate::event::{Class, DialError, Event, EvidenceKind, LinkUp, Output};
+use crate::link::session::{Liveness, Opening, Phase as LinkPhase, Session};
+use crate::link::table::Standing;
+use crate::message::{Frame, GoodbyeReason, Hello, LinkPeer, Message};
+use crate::types::{LinkId, Now, OpId, Time};
+
+/// Protocol version spoken, and the lowest accepted.
+const VERSION: u32 = 1;
+/// A link that gave way to another is still read for this long, so that nothing under way is lost.
+const LINGER: Duration = Duration::from_secs(2);
+/// After a goodbye that says "not now", no dial for this long. Guess.
+const NOT_NOW: Duration = Duration::from_secs(30);
+/// The higher id leaves the first attempts to the lower for this long, so that links are rarely doubled.
+pub(super) const HIGHER_ID_WAIT: Duration = Duration::from_secs(1);
+/// Spreads dials after a lost link. Guess.
+const REDIAL_JITTER_US: u64 = 100_000;
+
+impl Peer {
+    pub(super) fn link_up(&mut self, up: LinkUp, now: Now) {
+        let LinkUp { link, dial, peer, address, rung } = up;
+        if let Some(op) = dial {
+            self.dial_answered(op, &peer);
+            self.set(Timer::Dial, now.time);
+        }
+        if self.links.get(link).is_some() {
+            return;
+        }
+        let dialled = dial.is_some();
+        let refusal = if peer.id == self.me {
+            Some((GoodbyeReason::OneSelf, "this is a link to myself"))
+        } else if self.phase != Phase::Running {
+            Some((GoodbyeReason::Shutdown, "this peer is shutting down"))
+        } else if self.links.len() >= self.config.links_max {
+            Some((GoodbyeReason::Full, "this peer has as many links as it takes"))
+        } else {
+            None
+        };
+        let (wall, time) = (now.wall, now.time);
+        let mut session = Session::new(Opening { link, peer, dialled, address, rung, wall, time });
+        if let Some((reason, detail)) = refusal {
+            let frame = session.stamp(Message::Goodbye { reason, detail: detail.to_owned() });
+            self.outputs.push_back(Output::Send { link, class: Class::Control, frame });
+            self.outputs.push_back(Output::Close { link, reason: detail.to_owned() });
+            return;
+        }
+        self.links.insert(session);
+        if dialled {
+            let chosen = self.rng.random();
+            self.say_hello(link, chosen);
+        }
+        self.set(Timer::Liveness, now.time + self.config.heartbeat_interval);
+    }
+
+    fn say_hello(&mut self, link: LinkId, session: [u8; 16]) {
+        let hello = Hello {
+            version: VERSION,
+            version_min: VERSION,
+            network: self.config.network.clone(),
+            incarnation: self.incarnation,
+            session,
+            received: 0,
+            rows: self.rows,
+            record: self.exchange.own().cloned(),
+        };
+        self.send(link, Class::Control, Message::Hello(hello));
+    }
+
+    pub(super) fn frame(&mut self, link: LinkId, frame: Frame, now: Now) {
+        let Some(session) = self.links.get_mut(link) else { return };
+        session.heard_at(now.time, now.wall);
+        if session.acknowledged(frame.ack, frame.ack_bits) {
+            self.send_bulk(link);
+        }
+        let Some(session) = self.links.get(link) else { return };
+        let (peer, greeting) = (session.peer.clone(), session.phase == LinkPhase::Greeting);
+        match frame.message {
+            Message::Hello(hello) if greeting => {
+                self.acknowledge(link, frame.sequence, now.time);
+                self.hello(link, hello, now);
+            }
+            Message::Goodbye { reason, detail } => self.goodbye(link, reason, &detail, now),
+            Message::Ack => {}
+            _ if greeting => self.fault(link, "a frame came before hello".to_owned()),
+            Message::Push(push) => self.pushed(link, frame.sequence, push, now),
+            message => {
+                self.acknowledge(link, frame.sequence, now.time);
+                self.message(link, &peer, message, now);
+            }
+        }
+    }
+
+    fn message(&mut self, link: LinkId, peer: &LinkPeer, message: Message, now: Now) {
+        match message {
+            Message::Ping { nonce } => self.send(link, Class::Control, Message::Pong { nonce }),
+            Message::Pong { nonce } => {
+                if let Some(rtt) = self.links.get_mut(link).and_then(|session| session.pong(nonce, now.time))
+                {
+                    self.links.measured(rtt);
+                }
+            }
+            Message::Announce { salt, short_ids } => self.announced(link, salt, &short_ids, now),
+            Message::Fetch { ids, salt, short_ids } => self.fetch_asked(link, &ids, salt, &short_ids, now),
+            Message::ChunkRequest { id, first, count } => self.chunks_asked(link, id, first, count),
+            Message::Chunk { id, index, data, proof } => {
+                self.chunk(peer.id, id, index, &data, &proof, now);
+            }
+            Message::Unavailable { ids } => self.unavailable(peer.id, &ids, now),
+            Message::RecordsRequest { limit, digest } => self.records_asked(link, limit, &digest, now),
+            Message::Records { records, news } => self.records(peer.id, records, news),
+            Message::Sync(sync) => self.sync_said(link, peer.id, sync, now),
+            Message::Hello(_) => self.fault(link, "a second hello came".to_owned()),
+            Message::Push(_) | Message::Goodbye { .. } | Message::Ack | Message::Unknown => {}
+        }
+    }
+
+    /// The frame may be acknowledged.
+    pub(super) fn acknowledge(&mut self, link: LinkId, sequence: u64, now: Time) {
+        let due = self.links.get_mut(link).and_then(|session| session.mark(sequence, now));
+        self.set_opt(Timer::Acks, due);
+    }
+
+    /// Something that no peer of this version sends.
+    pub(super) fn fault(&mut self, link: LinkId, detail: String) {
+        let Some(session) = self.links.get_mut(link) else { return };
+        let (peer, cut) = (session.peer.id, session.fault());
+        self.evidence(peer, EvidenceKind::Protocol, detail);
+        if cut {
+            self.close(link, GoodbyeReason::Unspecified, "too many frames could not be read");
+        }
+    }
+
+    fn hello(&mut self, link: LinkId, hello: Hello, now: Now) {
+        let Some(session) = self.links.get_mut(link) else { return };
+        let (peer, dialled) = (session.peer.clone(), session.dialled);
+        if hello.version < VERSION || hello.version_min > VERSION {
+            let detail = format!(
+                "this peer speaks version {VERSION}, the other {} to {}",
+                hello.version_min, hello.version
+            );
+            self.close(link, GoodbyeReason::Incompatible, &detail);
+            return;
+        }
+        if hello.network != self.config.network {
+            let detail = format!(
+                "this is network '{}', the other side is of '{}'",
+                self.config.network, hello.network
+            );
+            self.evidence(peer.id, EvidenceKind::OtherNetwork, detail.clone());
+            self.close(link, GoodbyeReason::Incompatible, &detail);
+            return;
+        }
+        session.phase = LinkPhase::Ready;
+        session.rows = hello.rows;
+        session.incarnation = hello.incarnation;
+        if !dialled {
+            self.say_hello(link, hello.session);
+        }
+        match self.links.settle(&self.me, link) {
+            None => return,
+            Some(Standing::Loses(_)) => {
+                self.retire(link, now);
+                return;
+            }
+            Some(Standing::Replaces(old)) => self.replace(old, link, now),
+            Some(Standing::First) => {}
+        }
+        self.contacts.linked(peer.id);
+        if let Some(session) = self.links.get_mut(link) {
+            session.stood = true;
+            let ping = session.ping(now.time);
+            self.send(link, Class::Control, ping);
+        }
+        self.event(Event::LinkReady { link, peer: peer.clone(), dialled });
+        if let Some(record) = hello.record {
+            if record.peer == peer.id {
+                self.consider(record, true, true);
+            } else {
+                self.fault(link, format!("hello carries the record of {}", record.record.uri));
+            }
+        }
+        self.reseal_after_isolation(now);
+        self.ask_for_records(link, true, now);
+        if self.me < peer.id {
+            self.sync.enqueue(peer.id);
+            self.set(Timer::SyncRound, now.time);
+        }
+        self.set(Timer::Dial, now.time);
+        if self.bodies.len() > 0 {
+            self.set(Timer::Bodies, now.time);
+        }
+    }
+
+    /// `old` gives way to `new`; what it had not delivered for certain goes out again.
+    fn replace(&mut self, old: LinkId, new: LinkId, now: Now) {
+        let pushes = self.links.get_mut(old).map(Session::unacknowledged).unwrap_or_default();
+        self.retire(old, now);
+        for push in pushes {
+            self.send_push(new, *push, 1, now);
+        }
+    }
+
+    /// Says goodbye but still reads until the other side closes.
+    fn retire(&mut self, link: LinkId, now: Now) {
+        let detail = "another link to the same peer stays".to_owned();
+        self.send(link, Class::Control, Message::Goodbye { reason: GoodbyeReason::Duplicate, detail });
+        if let Some(session) = self.links.get_mut(link) {
+            session.phase = LinkPhase::Closing;
+            session.close_at = Some(now.time + LINGER);
+        }
+        self.set(Timer::Liveness, now.time + LINGER);
+    }
+
+    fn goodbye(&mut self, link: LinkId, reason: GoodbyeReason, detail: &str, now: Now) {
+        let Some(session) = self.links.get(link) else { return };
+        let (peer, phase) = (session.peer.id, session.phase);
+        let stands = self.links.of(&peer).is_some_and(|standing| standing.link == link);
+        match reason {
+            // The other link says hello in a moment and takes over.
+            GoodbyeReason::Duplicate if stands && phase == LinkPhase::Ready => return,
+            GoodbyeReason::Duplicate => {}
+            GoodbyeReason::Shutdown => self.hold(peer, now.time + HIGHER_ID_WAIT),
+            _ => self.hold(peer, now.time + NOT_NOW),
+        }
+        self.close_quietly(link, format!("the other side said goodbye ({reason:?}): {detail}"));
+    }
+
+    fn hold(&mut self, peer: crate::types::PeerId, until: Time) {
+        self.contacts.renewed(&peer, until);
+        self.bootstrap.lost(&peer, until);
+    }
+
+    pub(super) fn close(&mut self, link: LinkId, reason: GoodbyeReason, detail: &str) {
+        self.send(link, Class::Control, Message::Goodbye { reason, detail: detail.to_owned() });
+        self.close_quietly(link, detail.to_owned());
+    }
+
+    fn close_quietly(&mut self, link: LinkId, reason: String) {
+        if let Some(session) = self.links.get_mut(link) {
+            session.phase = LinkPhase::Closing;
+            session.close_at = None;
+            let peer = session.peer.id;
+            self.links.release(&peer, link);
+            self.outputs.push_back(Output::Close { link, reason });
+        }
+    }
+
+    pub(super) fn link_down(&mut self, link: LinkId, reason: String, now: Now) {
+        let Some(session) = self.links.remove(link) else { return };
+        let peer = session.peer.clone();
+        self.exchange.forget(link);
+        for (_, round) in self.sync.unlinked(link) {
+            self.sync_ended(&round);
+        }
+        if !self.links.is_linked(&peer.id) {
+            self.bodies.unlinked(&peer.id);
+            let jitter = Duration::from_micros(self.rng.random_range(0..REDIAL_JITTER_US));
+            let wait = if self.me < peer.id { jitter } else { HIGHER_ID_WAIT + jitter };
+            if session.phase == LinkPhase::Greeting && session.dialled {
+                self.contacts.failed(&peer.id, reason.clone(), now.time, &mut self.rng);
+                self.bootstrap.failed(&session.address, now.time, &mut self.rng);
+            } else if session.stood {
+                self.contacts.lost(peer.id, session.heard_wall, now.time, now.time + wait);
+                self.bootstrap.lost(&peer.id, now.time + wait);
+            }
+            self.set(Timer::Dial, now.time);
+            self.set(Timer::Forget, now.time + self.config.forget_after);
+        }
+        if session.stood {
+            self.event(Event::LinkEnded { link, peer, reason });
+        }
+        self.set(Timer::SyncRound, now.time);
+    }
+
+    pub(super) fn dial_failed(&mut self, op: OpId, error: DialError, now: Now) {
+        let (address, failures) = match self.ops.remove(&op) {
+            Some(super::Purpose::DialBootstrap(address)) => {
+                let failures = self.bootstrap.failed(&address, now.time, &mut self.rng);
+                (address, failures)
+            }
+            Some(super::Purpose::DialMember(peer, address)) => {
+                let failures = self.contacts.failed(&peer, error.to_string(), now.time, &mut self.rng);
+                self.set(Timer::Forget, now.time + self.config.forget_after);
+                (address, failures)
+            }
+            _ => return,
+        };
+        self.dialling = self.dialling.saturating_sub(1);
+        self.event(Event::DialFailed { address, failures, error });
+        self.set(Timer::Dial, now.time);
+    }
+
+    pub(super) fn check_liveness(&mut self, now: Now) {
+        let interval = self.config.heartbeat_interval;
+        let mut next: Option<Time> = None;
+        let mut lower = |at: Time| next = Some(next.map_or(at, |next| next.min(at)));
+        let (mut pings, mut dead, mut lingered) = (Vec::new(), Vec::new(), Vec::new());
+        for session in self.links.iter_mut() {
+            match (session.phase, session.close_at) {
+                (LinkPhase::Closing, Some(at)) if at <= now.time => lingered.push(session.link),
+                (LinkPhase::Closing, Some(at)) => lower(at),
+                (LinkPhase::Closing, None) => {}
+                (phase, _) => match session.liveness(now.time, interval) {
+                    Liveness::Dead => dead.push(session.link),
+                    Liveness::Ping if phase == LinkPhase::Ready => {
+                        pings.push((session.link, session.ping(now.time)));
+                        lower(now.time + interval);
+                    }
+                    Liveness::Ping => lower(now.time + interval),
+                    Liveness::Fine(at) => lower(at),
+                },
+            }
+        }
+        for (link, ping) in pings {
+            self.send(link, Class::Control, ping);
+        }
+        for link in dead {
+            let silent = interval * 3;
+            self.close_quietly(link, format!("nothing was heard for {} ms", silent.as_millis()));
+        }
+        for link in lingered {
+            self.close_quietly(link, "another link to the same peer stays".to_owned());
+        }
+        self.set_opt(Timer::Liveness, next);
+    }
+
+    pub(super) fn send_acks(&mut self, now: Now) {
+        let mut next: Option<Time> = None;
+        for session in self.links.iter_mut() {
+            for frame in session.acks_due(now.time) {
+                let link = session.link;
+                self.outputs.push_back(Output::Send { link, class: Class::Control, frame });
+            }
+            if let Some(due) = session.ack_due() {
+                next = Some(next.map_or(due, |next| next.min(due)));
+            }
+        }
+        self.set_opt(Timer::Acks, next);
+    }
+
+    pub(super) fn resend(&mut self, now: Now) {
+        let mut again = Vec::new();
+        let mut next: Option<Time> = None;
+        for session in self.links.iter_mut() {
+            let overdue = session.overdue(now.time);
+            next = next.into_iter().chain(overdue.next).min();
+            again.extend(overdue.again.into_iter().map(|(push, sends)| (session.link, push, sends)));
+        }
+        self.set_opt(Timer::Resend, next);
+        for (link, push, sends) in again {
+            if self.links.get(link).is_some_and(|session| session.phase == LinkPhase::Ready) {
+                self.send_push(link, *push, sends + 1, now);
+            }
+        }
+        for link in self.links.ids() {
+            self.send_bulk(link);
+        }
+    }
+
+    pub(super) fn shut_down(&mut self, leaving: bool, now: Now) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        if leaving {
+            self.phase = Phase::Leaving;
+            self.seal_own(true, now);
+        } else {
+            self.drain();
+        }
+    }
+
+    /// Goodbye on every link; nothing is dialled or accepted from here on.
+    pub(super) fn drain(&mut self) {
+        self.phase = Phase::Draining;
+        self.send_announcements();
+        for link in self.links.ids() {
+            if self.links.get(link).is_some_and(|session| session.phase != LinkPhase::Closing) {
+                self.close(link, GoodbyeReason::Shutdown, "this peer is shutting down");
+            }
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Records of peers: the own one, others', news of them; whom to dial; whom to forget.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use rand::seq::{IndexedRandom, SliceRandom};
+
+use super::{Peer, Phase, Purpose, Timer};
+use crate::envelope::{Record, SignedRecord};
+use crate::event::{Class, Event, EvidenceKind, Output, Verdict, Verifiable};
+use crate::gossip::grid;
+use crate::membership::exchange;
+use crate::membership::roster::{Change, Member};
+use crate::message::{LinkPeer, Message};
+use crate::types::bounds::RECORD_ADDRESSES_MAX;
+use crate::types::{Address, LinkId, Now, OpId, PeerId, Time};
+
+/// Dials under way at once: enough to fill a grid's links in seconds, few enough for any file limit.
+const DIALS_MAX: usize = 32;
+/// Records passed on go to this many links where there is a grid; below it to all. Guess: with 8 copies a
+/// push epidemic misses 0.03 % of the peers (e^-8), whom the periodic exchange finds.
+const NEWS_LINKS: usize = 8;
+/// Changes of the roster are answered by dials after this pause, so that a burst of records costs one look. Guess.
+const DIAL_PAUSE: Duration = Duration::from_millis(10);
+/// A member whose record was not renewed for this many refresh intervals is forgotten though nobody here dials it.
+const LEASE_REFRESHES: u32 = 3;
+
+impl Peer {
+    pub(super) fn begin(&mut self, known: Vec<Arc<SignedRecord>>, now: Now) {
+        self.config.advertise.truncate(RECORD_ADDRESSES_MAX);
+        self.bootstrap.replace(self.config.bootstrap.clone());
+        for record in known {
+            if record.peer != self.me && !record.record.leaving {
+                self.roster.take(record, false, now.time);
+            }
+        }
+        self.update_rows();
+        self.seal_own(false, now);
+        self.set(Timer::Dial, now.time);
+        let refresh = self.spread_out(self.config.refresh_interval);
+        self.set(Timer::Exchange, now.time + refresh);
+        let sync = self.spread_out(self.config.sync_interval);
+        self.set(Timer::SyncPeriodic, now.time + sync);
+        self.dial(now);
+    }
+
+    /// Between half and one and a half of it.
+    pub(super) fn spread_out(&mut self, interval: Duration) -> Duration {
+        let us = interval.as_micros() as u64;
+        Duration::from_micros(self.rng.random_range(us / 2..=us / 2 + us))
+    }
+
+    pub(super) fn seal_own(&mut self, leaving: bool, now: Now) {
+        let record = Record {
+            uri: self.uri.clone(),
+            incarnation: self.incarnation,
+            sequence: 0,
+            addresses: self.config.advertise.clone(),
+            site: self.config.site.clone(),
+            leaving,
+            software: self.config.software.clone(),
+        };
+        if let Some(record) = self.exchange.seal(record, now.wall) {
+            self.forgotten = 0;
+            let op = self.op(Purpose::SealRecord { leaving });
+            self.outputs.push_back(Output::SealRecord { op, record });
+        }
+    }
+
+    pub(super) fn record_sealed(&mut self, op: OpId, record: Option<Arc<SignedRecord>>, now: Now) {
+        let Some(Purpose::SealRecord { leaving }) = self.ops.remove(&op) else { return };
+        let again = self.exchange.sealed(record, now.time);
+        if leaving {
+            self.spread_news();
+            self.drain();
+        } else if again {
+            self.seal_own(self.phase == Phase::Leaving, now);
+        }
+        self.set(Timer::News, now.time);
+    }
+
+    pub(super) fn readdressed(&mut self, mut addresses: Vec<Address>, now: Now) {
+        addresses.truncate(RECORD_ADDRESSES_MAX);
+        if addresses != self.config.advertise {
+            self.config.advertise = addresses;
+            self.seal_own(false, now);
+        }
+    }
+
+    /// A peer that was cut off is forgotten with its present record; a newer one brings it back everywhere.
+    pub(super) fn reseal_after_isolation(&mut self, now: Now) {
+        let first = self.links.linked() == 1;
+        let cut_off = now.time.since(self.exchange.sealed_at()) >= self.config.forget_after / 2;
+        if first && cut_off || self.forgotten * 4 >= self.network_size() && self.forgotten > 0 {
+            self.seal_own(false, now);
+        }
+    }
+
+    /// Has a record checked, if it would change anything.
+    pub(super) fn consider(&mut self, record: Arc<SignedRecord>, from_itself: bool, news: bool) {
+        let wanted = record.peer != self.me && self.roster.wants(&record, from_itself);
+        if wanted && self.exchange.check(&record) {
+            let op = self.op(Purpose::VerifyRecord { record: record.clone(), from_itself, news });
+            self.outputs.push_back(Output::Verify { op, item: Verifiable::Record(record) });
+        }
+    }
+
+    pub(super) fn record_verified(
+        &mut self,
+        record: &Arc<SignedRecord>,
+        verdict: Verdict,
+        from_itself: bool,
+        news: bool,
+        now: Now,
+    ) {
+        self.exchange.checked(record);
+        match verdict {
+            Verdict::Valid => {}
+            Verdict::Forged(detail) => return self.evidence(record.peer, EvidenceKind::BadSignature, detail),
+            Verdict::Untrusted(detail) => {
+                return self.evidence(record.peer, EvidenceKind::UntrustedSigner, detail);
+            }
+        }
+        let (peer, uri) = (record.peer, record.record.uri.clone());
+        match self.roster.take(record.clone(), from_itself, now.time) {
+            Change::None => return,
+            Change::Joined => {
+                self.outputs.push_back(Output::Remember { record: record.clone() });
+                self.event(Event::PeerJoined { peer, uri });
+                let wait = if self.me < peer { Duration::ZERO } else { super::links::HIGHER_ID_WAIT };
+                self.contacts.renewed(&peer, now.time + wait);
+            }
+            Change::Renewed => {
+                self.outputs.push_back(Output::Remember { record: record.clone() });
+                self.contacts.renewed(&peer, Time::ZERO);
+            }
+            Change::Left => {
+                self.contacts.forget(&peer);
+                self.outputs.push_back(Output::Forget { peer });
+                self.event(Event::PeerLeft { peer, uri, reason: "it said that it leaves".to_owned() });
+            }
+        }
+        self.update_rows();
+        self.set(Timer::Dial, now.time + DIAL_PAUSE);
+        if news {
+            let due = self.exchange.add_news(record.clone(), now.time);
+            self.set_opt(Timer::News, due);
+        }
+    }
+
+    fn update_rows(&mut self) {
+        let (from, to) = (self.rows, grid::rows(self.network_size(), self.rows));
+        if from != to {
+            self.rows = to;
+            self.event(Event::RowsChanged { from, to });
+        }
+    }
+
+    pub(super) fn spread_news(&mut self) {
+        let mut links: Vec<LinkId> = self.links.standing().map(|session| session.link).collect();
+        if self.rows > 1 && links.len() > NEWS_LINKS {
+            links.partial_shuffle(&mut self.rng, NEWS_LINKS);
+            links.drain(..links.len() - NEWS_LINKS);
+        }
+        for records in self.exchange.take_news() {
+            for link in &links {
+                let message = Message::Records { records: records.clone(), news: true };
+                self.send(*link, Class::Control, message);
+            }
+        }
+    }
+
+    pub(super) fn records(&mut self, from: PeerId, records: Vec<Arc<SignedRecord>>, news: bool) {
+        for record in records {
+            let from_itself = record.peer == from;
+            self.consider(record, from_itself, news);
+        }
+    }
+
+    pub(super) fn ask_for_records(&mut self, link: LinkId, unprompted: bool, now: Now) {
+        if self.exchange.may_ask(link, now.time, unprompted) {
+            let digest = self.roster.digest(self.exchange.own().map(|own| &**own)).to_vec().into();
+            self.send(link, Class::Control, Message::RecordsRequest { limit: 0, digest });
+        }
+    }
+
+    pub(super) fn records_asked(&mut self, link: LinkId, limit: u32, digest: &[u8], now: Now) {
+        let own = self.exchange.own().cloned();
+        if self.roster.digest(own.as_deref()) == digest {
+            self.send(link, Class::Control, Message::Records { records: Vec::new(), news: false });
+            return;
+        }
+        if !self.exchange.may_answer(now.time) {
+            return;
+        }
+        let limit = if limit == 0 { usize::MAX } else { limit as usize };
+        let known = self.roster.iter().map(|(_, member)| member.record.clone());
+        for records in exchange::pack(own.into_iter().chain(known).take(limit)) {
+            self.send(link, Class::Control, Message::Records { records, news: false });
+        }
+        // The other side may know more: its answer is empty where it does not.
+        self.ask_for_records(link, false, now);
+    }
+
+    pub(super) fn exchange_records(&mut self, now: Now) {
+        let links: Vec<LinkId> = self.links.standing().map(|session| session.link).collect();
+        if let Some(link) = links.choose(&mut self.rng) {
+            self.ask_for_records(*link, false, now);
+        }
+        if now.time.since(self.exchange.sealed_at()) >= self.config.refresh_interval / 2 {
+            self.seal_own(false, now);
+        }
+        let lease = self.config.refresh_interval * LEASE_REFRESHES;
+        let stale = self.roster.stale(now.time, lease);
+        for peer in stale.into_iter().filter(|peer| !self.links.is_linked(peer)).collect::<Vec<_>>() {
+            self.forget(peer, "its record was not renewed", now);
+        }
+        let next = self.spread_out(self.config.refresh_interval);
+        self.set(Timer::Exchange, now.time + next);
+    }
+
+    /// Members that the grid wants a link to, has none, and that `usable` lets through.
+    pub(super) fn wanted(&self, usable: impl Fn(&PeerId, &Member) -> bool) -> Vec<PeerId> {
+        let mut linked: Vec<PeerId> = Vec::new();
+        let mut candidates = Vec::new();
+        for (peer, member) in self.roster.iter() {
+            if self.links.is_linked(peer) || self.contacts.get(peer).is_some_and(|contact| contact.dialling) {
+                linked.push(*peer);
+            } else if usable(peer, member) {
+                candidates.push(*peer);
+            }
+        }
+        grid::wanted(&self.me, self.rows, &linked, &candidates)
+    }
+
+    pub(super) fn dial(&mut self, now: Now) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        let slots = DIALS_MAX.saturating_sub(self.dialling);
+        let links = &self.links;
+        let due = self.bootstrap.due(now.time, slots, &self.config.advertise, |peer| links.is_linked(peer));
+        for address in due {
+            self.dialling += 1;
+            let op = self.op(Purpose::DialBootstrap(address.clone()));
+            self.outputs.push_back(Output::Dial { op, address, expect: None });
+        }
+        let mut next = self.bootstrap.next(&self.config.advertise, |peer| self.links.is_linked(peer));
+        let with_address = |member: &Member| !member.record.record.addresses.is_empty();
+        let wanted = self.wanted(|_, member| with_address(member));
+        // Where the best candidates wait for their next attempt, the grid takes others that may be dialled now.
+        let ready = self.wanted(|peer, member| {
+            with_address(member) && self.contacts.next(peer).is_some_and(|at| at <= now.time)
+        });
+        next = next.into_iter().chain(wanted.iter().filter_map(|peer| self.contacts.next(peer))).min();
+        for peer in ready {
+            if self.dialling >= DIALS_MAX || self.links.len() + self.dialling >= self.config.links_max {
+                break;
+            }
+            let Some(member) = self.roster.get(&peer) else { continue };
+            let addresses = member.record.record.addresses.clone();
+            let address = addresses[self.contacts.dialling(peer, addresses.len())].clone();
+            self.dialling += 1;
+            let op = self.op(Purpose::DialMember(peer, address.clone()));
+            self.outputs.push_back(Output::Dial { op, address, expect: Some(peer) });
+        }
+        // Whatever is ready and was not dialled waits for a slot; an answered dial sets this timer again.
+        if let Some(next) = next.filter(|next| *next > now.time) {
+            self.set(Timer::Dial, next);
+        }
+    }
+
+    pub(super) fn dial_answered(&mut self, op: OpId, peer: &LinkPeer) {
+        let purpose = self.ops.remove(&op);
+        if matches!(purpose, Some(Purpose::DialBootstrap(_) | Purpose::DialMember(..))) {
+            self.dialling = self.dialling.saturating_sub(1);
+        }
+        match purpose {
+            Some(Purpose::DialBootstrap(address)) => self.bootstrap.reached(&address, peer.id, &self.me),
+            Some(Purpose::DialMember(member, _)) => self.contacts.answered(&member),
+            _ => {}
+        }
+    }
+
+    pub(super) fn forget_unreachable(&mut self, now: Now) {
+        // Without any link it is this peer that is cut off.
+        if self.links.linked() > 0 {
+            for peer in self.contacts.unreachable(now.time, self.config.forget_after) {
+                self.forget(peer, "it could not be reached", now);
+            }
+        }
+        if let Some(since) = self.contacts.unreachable_since() {
+            let earliest = now.time + self.config.forget_after / 8;
+            self.set(Timer::Forget, earliest.max(since + self.config.forget_after));
+        }
+    }
+
+    fn forget(&mut self, peer: PeerId, reason: &str, now: Now) {
+        self.contacts.forget(&peer);
+        let Some(record) = self.roster.forget(&peer, now.time) else { return };
+        self.forgotten += 1;
+        self.outputs.push_back(Output::Forget { peer });
+        let (uri, reason) = (record.record.uri.clone(), reason.to_owned());
+        self.event(Event::PeerLeft { peer, uri, reason });
+        self.update_rows();
+        self.set(Timer::Dial, now.time + DIAL_PAUSE);
+    }
+}

@@ -1,0 +1,117 @@
+//! Rounds of reconciliation: opened on new links and from time to time, answered, ended.
+
+use rand::Rng;
+use rand::seq::IndexedRandom;
+
+use super::{Peer, Purpose, Timer};
+use crate::event::{Class, Event, Output, RangeView};
+use crate::link::budget::Item;
+use crate::message::{Message, Sync, SyncBound};
+use crate::sync::ranges::{self, Step};
+use crate::sync::schedule::{Round, Side};
+use crate::types::{LinkId, Now, OpId, PeerId, WallTime};
+
+impl Peer {
+    pub(super) fn sync_periodically(&mut self, now: Now) {
+        let peers: Vec<PeerId> = self.links.standing().map(|session| session.peer.id).collect();
+        if let Some(peer) = peers.choose(&mut self.rng) {
+            self.sync.enqueue(*peer);
+        }
+        let next = self.spread_out(self.config.sync_interval);
+        self.set(Timer::SyncPeriodic, now.time + next);
+        self.sync_next(now);
+    }
+
+    /// Ends what is over and opens the next own round.
+    pub(super) fn sync_next(&mut self, now: Now) {
+        for (side, round) in self.sync.finished(now.time) {
+            self.sync_ended(&round);
+            // As long as a round moves something there may be more.
+            if side == Side::Own && round.received + round.sent > 0 {
+                self.sync.enqueue(round.peer);
+            }
+        }
+        while let Some(peer) = self.sync.next() {
+            let Some(link) = self.links.of(&peer).map(|session| session.link) else { continue };
+            let number = self.rng.random();
+            self.sync.start(link, Side::Own, peer, number, now.time);
+            let op = self.op(Purpose::OpenSync { link });
+            let queries = vec![ranges::query(SyncBound::MIN, SyncBound::MAX)];
+            self.outputs.push_back(Output::Inspect { op, queries });
+        }
+        self.timers.remove(&Timer::SyncRound);
+        self.set_opt(Timer::SyncRound, self.sync.next_timeout());
+    }
+
+    pub(super) fn sync_ended(&mut self, round: &Round) {
+        let (peer, received, sent) = (round.peer, round.received, round.sent);
+        self.event(Event::SyncEnded { peer, received, sent });
+    }
+
+    pub(super) fn sync_said(&mut self, link: LinkId, peer: PeerId, sync: Sync, now: Now) {
+        let number = sync.round;
+        if sync.opening && !self.sync.start(link, Side::Answer, peer, number, now.time) {
+            self.say_sync(link, number, Step::default(), false);
+            return;
+        }
+        let Some((side, round)) = self.sync.find(link, number) else { return };
+        round.sent += sync.want.len() as u64;
+        let listed = std::mem::take(&mut round.listed);
+        round.talking = !sync.ranges.is_empty();
+        self.sync.progress(link, side, now.time);
+        self.queue_bulk(link, sync.want.into_iter().map(Item::Envelope));
+        if sync.ranges.is_empty() {
+            self.set(Timer::SyncRound, now.time);
+            return;
+        }
+        let queries = sync.ranges.iter().map(|range| ranges::query(range.lower, range.upper)).collect();
+        let op = self.op(Purpose::AnswerSync { link, side, number, ranges: sync.ranges, listed });
+        self.outputs.push_back(Output::Inspect { op, queries });
+        self.set_opt(Timer::SyncRound, self.sync.next_timeout());
+    }
+
+    pub(super) fn inspected(&mut self, op: OpId, mut views: Vec<RangeView>, now: Now) {
+        match self.ops.remove(&op) {
+            Some(Purpose::OpenSync { link }) => {
+                // Without an answer of the store the round times out.
+                let (Some(view), Some(round)) = (views.pop(), self.sync.progress(link, Side::Own, now.time))
+                else {
+                    return;
+                };
+                let number = round.number;
+                let step = ranges::open(SyncBound::MIN, SyncBound::MAX, view);
+                self.proceed(link, Side::Own, number, step, true, now);
+            }
+            Some(Purpose::AnswerSync { link, side, number, ranges, listed }) => {
+                if views.len() != ranges.len() || self.sync.find(link, number).is_none() {
+                    return;
+                }
+                let (seen, sync) = (&self.seen, &self.sync);
+                let wants = |id: &_| !seen.remembers(id, now.time) && sync.may_want(id);
+                let mut step = ranges::answer(ranges, views, &listed, wants);
+                if self.store_fault.is_some() {
+                    // One is enough to learn that the store works again.
+                    step.want.truncate(1);
+                }
+                self.proceed(link, side, number, step, false, now);
+            }
+            _ => {}
+        }
+    }
+
+    fn proceed(&mut self, link: LinkId, side: Side, number: u64, mut step: Step, opening: bool, now: Now) {
+        self.sync.want(link, side, &step.want);
+        if let Some(round) = self.sync.progress(link, side, now.time) {
+            round.listed = std::mem::take(&mut step.listed);
+            round.talking = !step.ranges.is_empty();
+        }
+        self.say_sync(link, number, step, opening);
+        self.set(Timer::SyncRound, now.time);
+    }
+
+    fn say_sync(&mut self, link: LinkId, round: u64, step: Step, opening: bool) {
+        let floor = WallTime::from_unix_ms(0);
+        let sync = Sync { round, ranges: step.ranges, floor, want: step.want, opening };
+        self.send(link, Class::Bulk, Message::Sync(sync));
+    }
+}

@@ -1,0 +1,227 @@
+//! Announcements, fetches of what was missed, large bodies in chunks, and everything that is sent in bulk.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::seq::SliceRandom;
+
+use super::{Peer, Purpose, Timer};
+use crate::event::{Class, EvidenceKind, LoadWhat, Loaded, Output};
+use crate::gossip::bodies::Took;
+use crate::gossip::{announce, grid};
+use crate::link::budget::Item;
+use crate::message::{Message, Push, short_id};
+use crate::types::{Hash, LinkId, Now, OpId, PeerId, TxId, WallTime};
+
+/// Shortest wait for an announced transaction whose push may be on its way: a scheduler's hiccup. Guess.
+const FETCH_WAIT_MIN: Duration = Duration::from_millis(10);
+/// What an announcer needs beside the round trip to answer: a read from its store. Guess.
+const ANSWER_TIME: Duration = Duration::from_millis(30);
+/// Hops named in the answer to a fetch: two of the push, one of the repair.
+const FETCHED_HOPS: u32 = 3;
+/// Bytes of a bulk frame beside its payload, roughly.
+const FRAME_OVERHEAD_BYTES: usize = 128;
+
+impl Peer {
+    /// Tells a few links, in other rows where there are any, that a transaction is held here.
+    pub(super) fn announce(&mut self, id: TxId, published: WallTime, holders: &[PeerId], now: Now) {
+        if !announce::is_young(published, now.wall) {
+            return;
+        }
+        let own = grid::row(&self.me, self.rows);
+        let elsewhere = |peer: &PeerId| self.rows <= 1 || grid::row(peer, self.rows) != own;
+        let mut links: Vec<LinkId> = self
+            .links
+            .standing()
+            .filter(|session| elsewhere(&session.peer.id) && !holders.contains(&session.peer.id))
+            .map(|session| session.link)
+            .collect();
+        let short = short_id(announce::salt(&self.config.network, now.wall), &id);
+        let count = announce::links(self.network_size());
+        let (chosen, _) = links.partial_shuffle(&mut self.rng, count);
+        for link in chosen {
+            let due = self.announcements.add(*link, short, now.time);
+            self.timers.entry(Timer::Announce).or_insert(due);
+        }
+        self.announce_salt = announce::salt(&self.config.network, now.wall);
+    }
+
+    pub(super) fn send_announcements(&mut self) {
+        let salt = self.announce_salt;
+        for (link, short_ids) in self.announcements.take() {
+            self.send(link, Class::Announce, Message::Announce { salt, short_ids });
+        }
+    }
+
+    pub(super) fn announced(&mut self, link: LinkId, salt: u64, short_ids: &[[u8; 8]], now: Now) {
+        let Some(peer) = self.links.get(link).map(|session| session.peer.id) else { return };
+        if !announce::is_salt(&self.config.network, now.wall, salt) {
+            // Another epoch: the clocks differ by more than ten minutes, reconciliation has to do.
+            return;
+        }
+        let wait = (self.links.mean_delay() * 3 / 2).max(FETCH_WAIT_MIN);
+        for short in short_ids {
+            match self.seen.by_short(salt, short) {
+                Some(id) => self.bodies.add_holder(&id, peer),
+                None => {
+                    let due = self.fetches.announced((salt, *short), link, now.time + wait);
+                    self.set_opt(Timer::Fetch, due);
+                }
+            }
+        }
+    }
+
+    /// Who announced an id that has come; it is not asked for any more.
+    pub(super) fn announcers_of(&mut self, id: &TxId) -> Vec<LinkId> {
+        if self.fetches.is_empty() {
+            return Vec::new();
+        }
+        let fetches = &mut self.fetches;
+        self.seen.salts().flat_map(|salt| fetches.arrived(&(salt, short_id(salt, id)))).collect()
+    }
+
+    pub(super) fn fetch(&mut self, now: Now) {
+        let links = &self.links;
+        let wait = |link| links.get(link).map(|session| session.rtt.timeout() + ANSWER_TIME);
+        let asks = self.fetches.due(now.time, wait);
+        self.set_opt(Timer::Fetch, asks.next);
+        for ((link, salt), short_ids) in asks.requests {
+            self.send(link, Class::Control, Message::Fetch { ids: Vec::new(), salt, short_ids });
+        }
+        for link in asks.in_vain {
+            if let Some(peer) = self.links.get(link).map(|session| session.peer.id) {
+                let detail = "what it announced did not come when it was asked for".to_owned();
+                self.evidence(peer, EvidenceKind::Unanswered, detail);
+            }
+        }
+    }
+
+    pub(super) fn fetch_asked(&mut self, link: LinkId, ids: &[TxId], salt: u64, short: &[[u8; 8]], now: Now) {
+        let mut wanted = ids.to_vec();
+        if announce::is_salt(&self.config.network, now.wall, salt) {
+            wanted.extend(short.iter().filter_map(|short| self.seen.by_short(salt, short)));
+        }
+        self.queue_bulk(link, wanted.into_iter().map(Item::Fetched));
+    }
+
+    pub(super) fn chunks_asked(&mut self, link: LinkId, id: TxId, first: u32, count: u32) {
+        self.queue_bulk(link, (first..first.saturating_add(count)).map(|index| Item::Chunk(id, index)));
+    }
+
+    pub(super) fn queue_bulk(&mut self, link: LinkId, items: impl Iterator<Item = Item>) {
+        let Some(session) = self.links.get_mut(link) else { return };
+        for item in items {
+            if !session.bulk.push(item) {
+                break;
+            }
+        }
+        self.send_bulk(link);
+    }
+
+    /// Loads as much for a link as its window lets through.
+    pub(super) fn send_bulk(&mut self, link: LinkId) {
+        while let Some(item) = self.links.get_mut(link).and_then(|session| session.bulk.next()) {
+            let (id, what) = match item {
+                Item::Envelope(id) | Item::Fetched(id) => (id, LoadWhat::Envelope),
+                Item::Chunk(id, index) => (id, LoadWhat::Chunk { index }),
+            };
+            let op = self.op(Purpose::Load { link, item });
+            self.outputs.push_back(Output::Load { op, id, what });
+        }
+    }
+
+    pub(super) fn loaded(&mut self, op: OpId, found: Option<Loaded>, now: Now) {
+        let Some(Purpose::Load { link, item }) = self.ops.remove(&op) else { return };
+        let Some(session) = self.links.get_mut(link) else { return };
+        session.bulk.loaded();
+        let id = match item {
+            Item::Envelope(id) | Item::Fetched(id) | Item::Chunk(id, _) => id,
+        };
+        let (class, message, bytes) = match (item, found) {
+            (Item::Envelope(_) | Item::Fetched(_), Some(Loaded::Envelope { envelope, body })) => {
+                let payload = body.as_ref().map_or(0, Bytes::len) + envelope.signed().len();
+                let bytes = payload + envelope.certificate().len();
+                let fetched = matches!(item, Item::Fetched(_));
+                let (class, hops) = if fetched { (Class::Push, FETCHED_HOPS) } else { (Class::Bulk, 0) };
+                let push = Push { envelope, body, rows: self.rows, head: false, hops };
+                (class, Message::Push(push), bytes)
+            }
+            (Item::Chunk(_, index), Some(Loaded::Chunk { data, proof })) => {
+                let bytes = data.len() + 32 * proof.len();
+                (Class::Bulk, Message::Chunk { id, index, data, proof }, bytes)
+            }
+            _ => (Class::Control, Message::Unavailable { ids: vec![id] }, 0),
+        };
+        self.send(link, class, message);
+        if bytes > 0
+            && let Some(session) = self.links.get_mut(link)
+        {
+            let due = session.watch(now.time, (bytes + FRAME_OVERHEAD_BYTES) as u32, None);
+            self.set_opt(Timer::Resend, due);
+        }
+        self.send_bulk(link);
+    }
+
+    /// The header is verified: its body is fetched from whoever has it.
+    pub(super) fn fetch_body(&mut self, id: TxId, now: Now) {
+        let Some(envelope) = self.intake.envelope(&id) else { return };
+        let (length, root) = (envelope.header().body_bytes, envelope.header().body_root);
+        if self.bodies.start(id, length, root, &self.holders_of(&id), now.time) {
+            self.request_chunks(now);
+        } else {
+            self.give_up(id, now);
+        }
+    }
+
+    fn give_up(&mut self, id: TxId, now: Now) {
+        self.intake.remove(&id);
+        self.seen.release(&id);
+        self.sync.arrived(&id, false, now.time);
+    }
+
+    pub(super) fn request_chunks(&mut self, now: Now) {
+        for id in self.bodies.stalled(now.time) {
+            self.give_up(id, now);
+        }
+        let links = &self.links;
+        let link = |peer: &PeerId| links.of(peer).map(|session| (session.link, session.rtt.timeout()));
+        for request in self.bodies.requests(now.time, link) {
+            let (id, first, count) = (request.id, request.first, request.count);
+            self.send(request.link, Class::Control, Message::ChunkRequest { id, first, count });
+        }
+        self.timers.remove(&Timer::Bodies);
+        self.set_opt(Timer::Bodies, self.bodies.next(now.time));
+    }
+
+    pub(super) fn chunk(
+        &mut self,
+        from: PeerId,
+        id: TxId,
+        index: u32,
+        data: &Bytes,
+        proof: &[Hash],
+        now: Now,
+    ) {
+        match self.bodies.chunk(&id, &from, index, data, proof, now.time) {
+            Took::Nothing => return,
+            Took::Bad => {
+                let detail = format!("chunk {index} of transaction {id} does not match its root");
+                self.evidence(from, EvidenceKind::BadBody, detail);
+            }
+            Took::Progress => {}
+            Took::Whole(body) => self.complete(id, body, now),
+        }
+        self.sync.touch(&id, now.time);
+        self.request_chunks(now);
+    }
+
+    pub(super) fn unavailable(&mut self, from: PeerId, ids: &[TxId], now: Now) {
+        for id in ids {
+            self.bodies.drop_holder(id, &from);
+            if self.intake.get(id).is_none() {
+                self.sync.arrived(id, false, now.time);
+            }
+        }
+        self.request_chunks(now);
+    }
+}

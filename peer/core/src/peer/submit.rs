@@ -1,0 +1,122 @@
+//! A local transaction: admitted, numbered, signed, durable, answered, on its way.
+
+use std::sync::Arc;
+
+use super::{Peer, Phase, Purpose};
+use crate::admit::{Admitted, Submission};
+use crate::envelope::{Envelope, Header};
+use crate::event::{Accepted, Event, Output, StoreFault, Submit, SubmitRefused};
+use crate::gossip::push;
+use crate::types::{Now, OpId, TxId};
+
+impl Peer {
+    pub(super) fn submit(&mut self, submit: Submit, now: Now) {
+        let token = submit.token;
+        let admitted = if self.phase == Phase::Running {
+            self.admission.admit(submit)
+        } else {
+            Err(SubmitRefused::Draining)
+        };
+        match admitted {
+            Err(refused) => self.reply(token, Err(refused)),
+            Ok(Admitted::Follows) => {}
+            Ok(Admitted::New(submission)) if submission.key.is_empty() => self.seal(submission, now),
+            Ok(Admitted::New(submission)) => {
+                let op = self.op(Purpose::Recall);
+                self.outputs.push_back(Output::Recall { op, idempotency_key: submission.key.clone() });
+                self.admission.wait(op, submission);
+            }
+        }
+    }
+
+    pub(super) fn recalled(&mut self, op: OpId, id: Option<TxId>, now: Now) {
+        self.ops.remove(&op);
+        let Some(submission) = self.admission.take(op) else { return };
+        match id {
+            Some(id) => self.answer(&submission, Ok((id, 0)), true),
+            None => self.seal(submission, now),
+        }
+    }
+
+    fn seal(&mut self, mut submission: Submission, now: Now) {
+        let sequence = self.admission.number();
+        submission.sequence = Some(sequence);
+        let header = Header {
+            network: self.config.network.clone(),
+            origin: self.me,
+            incarnation: self.incarnation,
+            sequence,
+            register: submission.register.clone(),
+            published: now.wall,
+            body_bytes: submission.body.bytes().len() as u64,
+            body_root: submission.body.root(),
+        };
+        let op = self.op(Purpose::Seal);
+        self.admission.wait(op, submission);
+        self.outputs.push_back(Output::Seal { op, header });
+    }
+
+    pub(super) fn sealed(&mut self, op: OpId, result: Result<Arc<Envelope>, String>) {
+        self.ops.remove(&op);
+        let Some(mut submission) = self.admission.take(op) else { return };
+        match result {
+            Ok(envelope) => {
+                self.seen.pending(envelope.id(), envelope.header().published);
+                submission.envelope = Some(envelope.clone());
+                let op = self.op(Purpose::PersistOwn);
+                let body = submission.body.clone();
+                let idempotency_key = submission.key.clone();
+                self.admission.wait(op, submission);
+                self.outputs.push_back(Output::Persist { op, envelope, body, idempotency_key });
+            }
+            Err(reason) => {
+                self.admission.release(&submission);
+                self.answer(&submission, Err(SubmitRefused::Unsigned(reason)), false);
+            }
+        }
+    }
+
+    pub(super) fn own_persisted(&mut self, op: OpId, now: Now) {
+        let Some(submission) = self.admission.take(op) else { return };
+        let Some(envelope) = submission.envelope.clone() else { return };
+        let (id, published) = (envelope.id(), envelope.header().published);
+        self.seen.held(id, published);
+        self.answer(&submission, Ok((id, published.as_unix_ms())), false);
+        self.event(Event::Accepted { id, body_bytes: envelope.header().body_bytes });
+        let targets = push::from_origin(&self.me, self.rows, &id, &self.neighbours(now));
+        self.push_to(&targets, &envelope, submission.body.bytes(), 1, now);
+    }
+
+    pub(super) fn own_not_persisted(&mut self, op: OpId, fault: StoreFault) {
+        let Some(submission) = self.admission.take(op) else { return };
+        if let Some(envelope) = &submission.envelope {
+            self.seen.release(&envelope.id());
+        }
+        self.admission.release(&submission);
+        self.answer(&submission, Err(SubmitRefused::Store(fault)), false);
+    }
+
+    /// Answers a submission and all that followed it under the same key.
+    fn answer(
+        &mut self,
+        submission: &Submission,
+        result: Result<(TxId, u64), SubmitRefused>,
+        duplicate: bool,
+    ) {
+        let reply = |duplicate| {
+            result.clone().map(|(id, published)| Accepted {
+                id,
+                duplicate,
+                published_unix_ms: if duplicate { 0 } else { published },
+            })
+        };
+        self.reply(submission.token, reply(duplicate));
+        for follower in &submission.followers {
+            self.reply(*follower, reply(true));
+        }
+    }
+
+    fn reply(&mut self, token: u64, result: Result<Accepted, SubmitRefused>) {
+        self.outputs.push_back(Output::SubmitReply { token, result });
+    }
+}

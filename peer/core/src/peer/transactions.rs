@@ -1,0 +1,262 @@
+//! Another's transaction: seen? -> checked -> relayed and made durable -> acknowledged and announced.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Peer, Purpose, Timer};
+use crate::envelope::Envelope;
+use crate::event::{Class, Event, EvidenceKind, Output, Verdict, Verifiable};
+use crate::gossip::intake::{Again, Incoming};
+use crate::gossip::push::{self, Neighbour, Target};
+use crate::gossip::seen::Known;
+use crate::message::{Message, Push};
+use crate::tree::Body;
+use crate::types::bounds::{PUBLISHED_AHEAD_MS_MAX, PUSH_BODY_BYTES_MAX};
+use crate::types::{LinkId, Now, PeerId, TxId, WallTime};
+
+/// A transaction of an untrusted signer is looked at again after this time: trust may have been renewed. Guess.
+const REFUSED_FOR: Duration = Duration::from_secs(10 * 60);
+
+impl Peer {
+    /// A push came in on a link that has said hello.
+    pub(super) fn pushed(&mut self, link: LinkId, sequence: u64, push: Push, now: Now) {
+        let Some(session) = self.links.get_mut(link) else { return };
+        if push.hops <= 1 && push.rows > session.rows {
+            session.rows = push.rows;
+        }
+        let from = session.peer.id;
+        let (id, header) = (push.envelope.id(), push.envelope.header());
+        if header.network != self.config.network {
+            let detail = format!("transaction {id} is of network '{}'", header.network);
+            self.acknowledge(link, sequence, now.time);
+            return self.evidence(from, EvidenceKind::OtherNetwork, detail);
+        }
+        if let Some(body) = &push.body {
+            let whole = body.len() as u64 == header.body_bytes && body.len() <= PUSH_BODY_BYTES_MAX;
+            if !whole || Body::new(body.clone()).root() != header.body_root {
+                let detail = format!("the body of transaction {id} does not match its header");
+                self.acknowledge(link, sequence, now.time);
+                return self.evidence(from, EvidenceKind::BadBody, detail);
+            }
+        }
+        let known = self.seen.known(&id, header.published, now.time);
+        match known {
+            Known::Held | Known::Refused => {
+                self.acknowledge(link, sequence, now.time);
+                self.event(Event::Duplicate { from });
+            }
+            Known::Pending => {
+                self.bodies.add_holder(&id, from);
+                if self.bodies.len() > 0 {
+                    self.set(Timer::Bodies, now.time);
+                }
+                // A header alone promises nothing: its frame is acknowledged at once.
+                let ack = push.body.is_some().then_some((link, sequence));
+                if ack.is_none() {
+                    self.acknowledge(link, sequence, now.time);
+                }
+                if self.intake.again(push, from, ack) == Again::Joined {
+                    self.event(Event::Duplicate { from });
+                }
+            }
+            Known::New | Known::MaybeHeld => {
+                let ack = push.body.is_some().then_some((link, sequence));
+                if ack.is_none() {
+                    self.acknowledge(link, sequence, now.time);
+                }
+                let incoming = Incoming::new(push, from, ack);
+                self.take_in(incoming, known == Known::MaybeHeld, now);
+            }
+        }
+    }
+
+    fn take_in(&mut self, mut incoming: Incoming, maybe_held: bool, now: Now) {
+        let key = incoming.key();
+        let limit = now.wall.as_unix_ms().saturating_add(PUBLISHED_AHEAD_MS_MAX);
+        if key.published.as_unix_ms() > limit {
+            let ahead = key.published.as_unix_ms() - now.wall.as_unix_ms();
+            let detail = format!("transaction {} is published {ahead} ms from now", key.id);
+            self.evidence(incoming.push.envelope.header().origin, EvidenceKind::ClockAhead, detail);
+            // Held back, not held: not acknowledged.
+            incoming.acks.clear();
+            self.intake.hold_back(incoming);
+            self.wake_for_held_back(now);
+            return;
+        }
+        for announcer in self.announcers_of(&key.id) {
+            if let Some(session) = self.links.get(announcer) {
+                incoming.holders.push(session.peer.id);
+            }
+        }
+        if self.intake.add(incoming).is_err() {
+            // Reconciliation brings it later.
+            return;
+        }
+        self.seen.pending(key.id, key.published);
+        if maybe_held {
+            let op = self.op(Purpose::LookupTransaction(key.id));
+            self.outputs.push_back(Output::Lookup { op, ids: vec![key.id] });
+        } else {
+            self.verify(key.id);
+        }
+    }
+
+    pub(super) fn transaction_looked_up(&mut self, id: TxId, held: bool, now: Now) {
+        if !held {
+            return self.verify(id);
+        }
+        if let Some(incoming) = self.intake.remove(&id) {
+            self.seen.held(id, incoming.key().published);
+            self.sync.arrived(&id, false, now.time);
+            self.acknowledge_all(&incoming, now);
+            self.event(Event::Duplicate { from: incoming.from });
+        }
+    }
+
+    fn verify(&mut self, id: TxId) {
+        if let Some(envelope) = self.intake.envelope(&id) {
+            let op = self.op(Purpose::VerifyTransaction(id));
+            self.outputs.push_back(Output::Verify { op, item: Verifiable::Envelope(envelope) });
+        }
+    }
+
+    pub(super) fn transaction_verified(&mut self, id: TxId, verdict: Verdict, now: Now) {
+        let Some(incoming) = self.intake.get(&id) else { return };
+        let (from, published) = (incoming.from, incoming.key().published);
+        match verdict {
+            Verdict::Valid => match incoming.push.body.clone() {
+                Some(body) => self.complete(id, Arc::new(Body::new(body)), now),
+                None => self.fetch_body(id, now),
+            },
+            Verdict::Forged(detail) => {
+                self.evidence(from, EvidenceKind::BadSignature, detail);
+                if self.intake.next_copy(&id).is_some() {
+                    self.verify(id);
+                } else {
+                    self.seen.release(&id);
+                    self.sync.arrived(&id, false, now.time);
+                }
+            }
+            Verdict::Untrusted(detail) => {
+                self.evidence(from, EvidenceKind::UntrustedSigner, detail);
+                if let Some(incoming) = self.intake.remove(&id) {
+                    // The frame has done its work; the transaction is kept aside, not held.
+                    self.acknowledge_all(&incoming, now);
+                }
+                self.sync.arrived(&id, false, now.time);
+                self.seen.refused(id, published, now.time + REFUSED_FOR);
+            }
+        }
+    }
+
+    /// Header and body are verified: passes them on and makes them durable.
+    pub(super) fn complete(&mut self, id: TxId, body: Arc<Body>, now: Now) {
+        let Some(incoming) = self.intake.get(&id) else { return };
+        let push = &incoming.push;
+        let (envelope, hops) = (push.envelope.clone(), push.hops.saturating_add(1));
+        if push.head {
+            let (rows, holders) = (push.rows, incoming.holders.clone());
+            let near = self.neighbours(now);
+            let targets = push::from_head(&self.me, self.rows, rows, &id, &near, &holders);
+            self.push_to(&targets, &envelope, body.bytes(), hops, now);
+        }
+        let op = self.op(Purpose::Persist(id));
+        self.outputs.push_back(Output::Persist { op, envelope, body, idempotency_key: String::new() });
+    }
+
+    pub(super) fn persisted(&mut self, id: TxId, now: Now) {
+        let Some(incoming) = self.intake.remove(&id) else { return };
+        let header = incoming.push.envelope.header();
+        self.seen.held(id, header.published);
+        let wanted = self.sync.arrived(&id, true, now.time);
+        self.acknowledge_all(&incoming, now);
+        let age_ms = now.wall.as_unix_ms().saturating_sub(header.published.as_unix_ms());
+        let (hops, body_bytes, published) = (incoming.push.hops, header.body_bytes, header.published);
+        self.event(Event::Received { id, from: incoming.from, hops, body_bytes, age_ms });
+        self.announce(id, published, &incoming.holders, now);
+        if wanted {
+            self.set(Timer::SyncRound, now.time);
+        }
+    }
+
+    pub(super) fn not_persisted(&mut self, id: TxId, now: Now) {
+        // Not held, so not acknowledged: the sender or reconciliation brings it again.
+        self.intake.remove(&id);
+        self.seen.release(&id);
+        self.sync.arrived(&id, false, now.time);
+    }
+
+    fn acknowledge_all(&mut self, incoming: &Incoming, now: Now) {
+        for (link, sequence) in &incoming.acks {
+            self.acknowledge(*link, *sequence, now.time);
+        }
+    }
+
+    fn wake_for_held_back(&mut self, now: Now) {
+        if let Some(published) = self.intake.next_release() {
+            let until = published.as_unix_ms().saturating_sub(PUBLISHED_AHEAD_MS_MAX);
+            let wait = until.saturating_sub(now.wall.as_unix_ms()).clamp(10, 60_000);
+            self.set(Timer::HeldBack, now.time + Duration::from_millis(wait));
+        }
+    }
+
+    pub(super) fn release_held_back(&mut self, now: Now) {
+        let until = WallTime::from_unix_ms(now.wall.as_unix_ms().saturating_add(PUBLISHED_AHEAD_MS_MAX));
+        for incoming in self.intake.release(until) {
+            let key = incoming.key();
+            match self.seen.known(&key.id, key.published, now.time) {
+                Known::New => self.take_in(incoming, false, now),
+                Known::MaybeHeld => self.take_in(incoming, true, now),
+                Known::Pending | Known::Held | Known::Refused => {}
+            }
+        }
+        self.wake_for_held_back(now);
+    }
+
+    /// Standing links as the push sees them.
+    pub(super) fn neighbours(&self, now: Now) -> Vec<Neighbour> {
+        let interval = self.config.heartbeat_interval;
+        let neighbour = |session: &crate::link::session::Session| Neighbour {
+            peer: session.peer.id,
+            link: session.link,
+            rows: session.rows,
+            live: !session.is_suspect(now.time, interval),
+        };
+        self.links.standing().map(neighbour).collect()
+    }
+
+    pub(super) fn push_to(
+        &mut self,
+        targets: &[Target],
+        envelope: &Arc<Envelope>,
+        body: &Bytes,
+        hops: u32,
+        now: Now,
+    ) {
+        let body = (body.len() <= PUSH_BODY_BYTES_MAX).then_some(body);
+        for target in targets {
+            let (rows, head) = (target.rows, target.head);
+            let push = Push { envelope: envelope.clone(), body: body.cloned(), rows, head, hops };
+            self.send_push(target.link, push, 1, now);
+        }
+    }
+
+    /// Sends a push. Below the grid it is watched and goes out again where no acknowledgement comes; in the
+    /// grid announcements repair what is lost.
+    pub(super) fn send_push(&mut self, link: LinkId, push: Push, sends: u8, now: Now) {
+        let watched = self.rows <= 1;
+        let again = watched.then(|| (Box::new(push.clone()), sends));
+        self.send(link, Class::Push, Message::Push(push));
+        if watched && let Some(session) = self.links.get_mut(link) {
+            let due = session.watch(now.time, 0, again);
+            self.set_opt(Timer::Resend, due);
+        }
+    }
+
+    /// Peers that hold a transaction on its way in, for others to ask.
+    pub(super) fn holders_of(&self, id: &TxId) -> Vec<PeerId> {
+        self.intake.get(id).map(|incoming| incoming.holders.clone()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,73 @@
+//! What the peer shows of itself.
+
+use super::{Peer, Phase};
+use crate::gossip::grid;
+use crate::link::session::Session;
+use crate::view::{LinkView, PeerView, State, StatusView};
+
+impl Peer {
+    pub(super) fn status_view(&self) -> StatusView {
+        StatusView {
+            state: self.state(),
+            peers_known: self.roster.len(),
+            peers_linked: self.links.linked(),
+            rows: self.rows,
+            row: grid::row(&self.me, self.rows),
+            addresses: self.config.advertise.clone(),
+            submissions_pending: self.admission.len(),
+            fetches_pending: self.bodies.len(),
+            store_fault: self.store_fault.as_ref().map(ToString::to_string),
+        }
+    }
+
+    fn state(&self) -> State {
+        if self.phase != Phase::Running {
+            return State::Draining;
+        }
+        let linked = self.links.linked();
+        if linked == 0 {
+            let alone = self.roster.len() == 0 && self.bootstrap.is_alone(&self.config.advertise);
+            return if alone { State::Online } else { State::Offline };
+        }
+        // Links that the grid wants but that may not be dialled (members without address) do not count.
+        let wanted = self.wanted(|_, member| !member.record.record.addresses.is_empty());
+        if wanted.is_empty() { State::Online } else { State::Degraded }
+    }
+
+    pub(super) fn peer_views(&self) -> Vec<PeerView> {
+        self.roster
+            .iter()
+            .map(|(id, member)| {
+                let record = &member.record.record;
+                let contact = self.contacts.get(id);
+                let session = self.links.of(id);
+                PeerView {
+                    id: *id,
+                    uri: record.uri.clone(),
+                    row: grid::row(id, self.rows),
+                    incarnation: record.incarnation,
+                    addresses: record.addresses.clone(),
+                    site: record.site.clone(),
+                    software: record.software.clone(),
+                    link: session.map(link_view),
+                    last_seen: session
+                        .map(|session| session.heard_wall)
+                        .or(contact.and_then(|contact| contact.last_seen)),
+                    last_error: contact.and_then(|contact| contact.last_error.clone()),
+                }
+            })
+            .collect()
+    }
+}
+
+fn link_view(session: &Session) -> LinkView {
+    LinkView {
+        link: session.link,
+        dialled: session.dialled,
+        address: session.address.clone(),
+        rung: session.rung,
+        rtt: session.rtt.smoothed(),
+        since: session.since,
+        since_time: session.since_time,
+    }
+}

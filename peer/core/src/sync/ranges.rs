@@ -1,0 +1,229 @@
+//! One step of range-based set reconciliation (Meyer, "Range-Based Set Reconciliation", SRDS 2023).
+//!
+//! Pure: what the other side said of some ranges, and what the store holds there, give what to say next.
+//! Equal fingerprints end a range; small ranges are listed; large ones are split. A list is answered with
+//! what the answerer wants and with what the lister lacks, so that both sides ask for what they miss and
+//! nobody is sent what another already sends.
+
+use crate::event::{RangeDetail, RangeQuery, RangeView};
+use crate::message::{SyncBound, SyncContent, SyncRange};
+use crate::types::TxId;
+use crate::types::bounds::{IDS_PER_FRAME_MAX, SYNC_IDS_MAX, SYNC_RANGES_MAX};
+
+/// Ranges of at most this many ids are listed.
+const LIST_IDS_MAX: u32 = 64;
+/// Parts that a larger range is split into.
+const PARTS: u32 = 16;
+
+/// What to ask the store about a range.
+pub(crate) fn query(lower: SyncBound, upper: SyncBound) -> RangeQuery {
+    RangeQuery { lower, upper, ids_max: LIST_IDS_MAX, parts: PARTS }
+}
+
+/// A range that was listed to the other side: its answer there is what this side lacks.
+pub(crate) type Listed = (SyncBound, SyncBound);
+
+/// What to say next. What differs and does not fit is left to the next round.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) ranges: Vec<SyncRange>,
+    pub(crate) want: Vec<TxId>,
+    /// Ranges listed by this step whose answer is final.
+    pub(crate) listed: Vec<Listed>,
+}
+
+/// The first word of a round about `lower..upper`.
+pub(crate) fn open(lower: SyncBound, upper: SyncBound, view: RangeView) -> Step {
+    let mut step = Step::default();
+    match view.detail {
+        RangeDetail::Ids(ids) => step.list(lower, upper, ids, true),
+        RangeDetail::Parts(_) => {
+            step.add(SyncRange { lower, upper, content: SyncContent::Fingerprint(view.fingerprint) });
+        }
+    }
+    step
+}
+
+/// Answers `theirs`; `views` are of the same ranges in the same order. `listed`: what this side listed last.
+pub(crate) fn answer(
+    theirs: Vec<SyncRange>,
+    views: Vec<RangeView>,
+    listed: &[Listed],
+    mut wants: impl FnMut(&TxId) -> bool,
+) -> Step {
+    let mut step = Step::default();
+    for (range, view) in theirs.into_iter().zip(views) {
+        let (lower, upper) = (range.lower, range.upper);
+        match (range.content, view.detail) {
+            (SyncContent::Fingerprint(said), _) if said == view.fingerprint => {}
+            (SyncContent::Fingerprint(_), RangeDetail::Ids(ours)) => step.list(lower, upper, ours, true),
+            (SyncContent::Ids(ids), RangeDetail::Ids(ours)) => {
+                let missing = ids.iter().filter(|id| !ours.contains(id) && wants(id));
+                step.want(missing.copied().collect());
+                let extra: Vec<TxId> = ours.into_iter().filter(|id| !ids.contains(id)).collect();
+                if !listed.contains(&(lower, upper)) && !extra.is_empty() {
+                    step.list(lower, upper, extra, false);
+                }
+            }
+            (SyncContent::Ids(ids), RangeDetail::Parts(_)) if listed.contains(&(lower, upper)) => {
+                step.want(ids.into_iter().filter(|id| wants(id)).collect());
+            }
+            (_, RangeDetail::Parts(parts)) => {
+                let mut from = lower;
+                for (to, fingerprint) in parts {
+                    step.add(SyncRange {
+                        lower: from,
+                        upper: to,
+                        content: SyncContent::Fingerprint(fingerprint),
+                    });
+                    from = to;
+                }
+            }
+        }
+    }
+    step
+}
+
+impl Step {
+    fn add(&mut self, range: SyncRange) {
+        if self.ranges.len() < SYNC_RANGES_MAX {
+            self.ranges.push(range);
+        }
+    }
+
+    fn list(&mut self, lower: SyncBound, upper: SyncBound, ids: Vec<TxId>, expect_answer: bool) {
+        let listed =
+            |range: &SyncRange| if let SyncContent::Ids(ids) = &range.content { ids.len() } else { 0 };
+        let before: usize = self.ranges.iter().map(listed).sum();
+        if self.ranges.len() >= SYNC_RANGES_MAX || before + ids.len() > SYNC_IDS_MAX {
+            return;
+        }
+        if expect_answer {
+            self.listed.push((lower, upper));
+        }
+        self.ranges.push(SyncRange { lower, upper, content: SyncContent::Ids(ids) });
+    }
+
+    fn want(&mut self, ids: Vec<TxId>) {
+        let room = IDS_PER_FRAME_MAX - self.want.len();
+        self.want.extend(ids.into_iter().take(room));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::message::Fingerprint;
+    use crate::types::WallTime;
+
+    type Set = BTreeSet<(u64, [u8; 32])>;
+
+    fn bound((published, id): (u64, [u8; 32])) -> SyncBound {
+        SyncBound { published: WallTime::from_unix_ms(published), id }
+    }
+
+    /// What a store answers.
+    fn view(set: &Set, query: RangeQuery) -> RangeView {
+        let inside: Vec<_> =
+            set.iter().filter(|key| bound(**key) >= query.lower && bound(**key) < query.upper).collect();
+        let sum = |keys: &[&(u64, [u8; 32])]| {
+            let mut fingerprint = Fingerprint::default();
+            keys.iter().for_each(|(_, id)| fingerprint.add(&TxId::from_bytes(*id)));
+            fingerprint
+        };
+        let detail = if inside.len() <= query.ids_max as usize {
+            RangeDetail::Ids(inside.iter().map(|(_, id)| TxId::from_bytes(*id)).collect())
+        } else {
+            let chunks: Vec<_> = inside.chunks(inside.len().div_ceil(query.parts as usize)).collect();
+            let upper = |at: usize| chunks.get(at + 1).map_or(query.upper, |next| bound(*next[0]));
+            RangeDetail::Parts(chunks.iter().enumerate().map(|(at, keys)| (upper(at), sum(keys))).collect())
+        };
+        RangeView { fingerprint: sum(&inside), detail }
+    }
+
+    /// Runs rounds until nothing is wanted; returns the number of messages.
+    fn reconcile(one: &mut Set, two: &mut Set) -> usize {
+        let mut messages = 0;
+        loop {
+            let moved = round(one, two, &mut messages);
+            if moved == 0 {
+                return messages;
+            }
+        }
+    }
+
+    fn round(one: &mut Set, two: &mut Set, messages: &mut usize) -> usize {
+        let all = query(SyncBound::MIN, SyncBound::MAX);
+        let first = open(SyncBound::MIN, SyncBound::MAX, view(one, all));
+        let mut listed = [first.listed, Vec::new()];
+        let mut ranges = first.ranges;
+        let mut moved = Vec::new();
+        for turn in 0.. {
+            *messages += 1;
+            let at = 1 - turn % 2;
+            let set: &Set = if at == 0 { one } else { two };
+            let views = ranges.iter().map(|range| view(set, query(range.lower, range.upper))).collect();
+            let step = answer(ranges, views, &listed[at], |_| true);
+            listed[at] = step.listed;
+            assert!(step.ranges.len() <= SYNC_RANGES_MAX && step.want.len() <= IDS_PER_FRAME_MAX);
+            moved.extend(step.want.into_iter().map(|id| (at, id)));
+            ranges = step.ranges;
+            if ranges.is_empty() {
+                break;
+            }
+            assert!(turn < 50, "a round ends");
+        }
+        let both: Set = one.union(two).copied().collect();
+        for (at, id) in &moved {
+            let key =
+                both.iter().find(|(_, other)| other == id.as_bytes()).expect("only real ids are wanted");
+            let set = if *at == 0 { &mut *one } else { &mut *two };
+            assert!(set.insert(*key), "nothing is wanted that is held");
+        }
+        moved.len()
+    }
+
+    fn keys(range: std::ops::Range<u64>) -> Set {
+        range.map(|number| (number / 3, *TxId::of_header(&number.to_le_bytes()).as_bytes())).collect()
+    }
+
+    #[test]
+    fn an_empty_side_gets_everything() {
+        for swap in [false, true] {
+            let (mut one, mut two) = (keys(0..3000), Set::new());
+            if swap {
+                std::mem::swap(&mut one, &mut two);
+            }
+            reconcile(&mut one, &mut two);
+            assert_eq!(one.len(), 3000);
+            assert_eq!(one, two);
+        }
+    }
+
+    #[test]
+    fn equal_sides_say_it_in_one_message() {
+        let (mut one, mut two) = (keys(0..1000), keys(0..1000));
+        assert_eq!(reconcile(&mut one, &mut two), 1);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_two_sets_become_one(
+            shared in 0_u64..400,
+            left in 0_u64..300,
+            right in 0_u64..300,
+        ) {
+            let mut one: Set = keys(0..shared).union(&keys(10_000..10_000 + left)).copied().collect();
+            let mut two: Set = keys(0..shared).union(&keys(9_900..9_900 + right)).copied().collect();
+            let all: Set = one.union(&two).copied().collect();
+            reconcile(&mut one, &mut two);
+            prop_assert_eq!(&one, &all);
+            prop_assert_eq!(&two, &all);
+        }
+    }
+}

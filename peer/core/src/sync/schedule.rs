@@ -1,0 +1,206 @@
+//! With whom to reconcile and when; rounds under way; what was wanted and has not come.
+//!
+//! One own round at a time, so that a peer that was away catches up from one other and not from all at
+//! once; a few rounds of others are answered beside it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::ranges::Listed;
+use crate::types::{LinkId, PeerId, Time, TxId};
+
+/// Rounds of others answered at once; one more is told that there is nothing.
+const ANSWERING_MAX: usize = 4;
+/// Peers waiting for an own round; beyond it the periodic round has to do.
+const QUEUE_MAX: usize = 64;
+/// A round without progress for this long is over.
+const IDLE_MAX: Duration = Duration::from_secs(10);
+/// Ids wanted and not yet come.
+const WANTED_MAX: usize = 8192;
+
+/// One round.
+#[derive(Debug)]
+pub(crate) struct Round {
+    pub(crate) peer: PeerId,
+    pub(crate) number: u64,
+    pub(crate) listed: Vec<Listed>,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    /// Messages still go to and fro.
+    pub(crate) talking: bool,
+    waiting: BTreeSet<TxId>,
+    progress: Time,
+}
+
+/// Who speaks in a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Side {
+    /// This peer opened it.
+    Own,
+    /// It answers.
+    Answer,
+}
+
+/// All of it.
+#[derive(Debug, Default)]
+pub(crate) struct Schedule {
+    queue: VecDeque<PeerId>,
+    rounds: BTreeMap<(LinkId, Side), Round>,
+    wanted: BTreeMap<TxId, (LinkId, Side)>,
+}
+
+impl Schedule {
+    /// An own round with this peer is due.
+    pub(crate) fn enqueue(&mut self, peer: PeerId) {
+        if self.queue.len() < QUEUE_MAX && !self.queue.contains(&peer) {
+            self.queue.push_back(peer);
+        }
+    }
+
+    /// The next peer in the queue, unless an own round is under way.
+    pub(crate) fn next(&mut self) -> Option<PeerId> {
+        if self.is_busy() { None } else { self.queue.pop_front() }
+    }
+
+    /// An own round is under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.rounds.keys().any(|(_, side)| *side == Side::Own)
+    }
+
+    /// Starts a round; `false` where too many are answered already.
+    pub(crate) fn start(&mut self, link: LinkId, side: Side, peer: PeerId, number: u64, now: Time) -> bool {
+        let answering = self.rounds.keys().filter(|(_, side)| *side == Side::Answer).count();
+        if side == Side::Answer && answering >= ANSWERING_MAX && !self.rounds.contains_key(&(link, side)) {
+            return false;
+        }
+        let round = Round {
+            peer,
+            number,
+            listed: Vec::new(),
+            received: 0,
+            sent: 0,
+            talking: true,
+            waiting: BTreeSet::new(),
+            progress: now,
+        };
+        if let Some(old) = self.rounds.insert((link, side), round) {
+            self.wanted.retain(|id, _| !old.waiting.contains(id));
+        }
+        true
+    }
+
+    /// The round on this link with this number.
+    pub(crate) fn find(&mut self, link: LinkId, number: u64) -> Option<(Side, &mut Round)> {
+        let matches =
+            |side| self.rounds.get(&(link, side)).is_some_and(|round: &Round| round.number == number);
+        let side = [Side::Own, Side::Answer].into_iter().find(|side| matches(*side))?;
+        self.rounds.get_mut(&(link, side)).map(|round| (side, round))
+    }
+
+    /// Something happened in the round.
+    pub(crate) fn progress(&mut self, link: LinkId, side: Side, now: Time) -> Option<&mut Round> {
+        let round = self.rounds.get_mut(&(link, side))?;
+        round.progress = now;
+        Some(round)
+    }
+
+    /// Whether an id is not yet wanted from anyone.
+    pub(crate) fn may_want(&self, id: &TxId) -> bool {
+        self.wanted.len() < WANTED_MAX && !self.wanted.contains_key(id)
+    }
+
+    /// These were asked for.
+    pub(crate) fn want(&mut self, link: LinkId, side: Side, ids: &[TxId]) {
+        if let Some(round) = self.rounds.get_mut(&(link, side)) {
+            for id in ids {
+                round.waiting.insert(*id);
+                self.wanted.insert(*id, (link, side));
+            }
+        }
+    }
+
+    /// An id came in, by whatever way; `kept` says whether it is durable. Returns whether it was wanted.
+    pub(crate) fn arrived(&mut self, id: &TxId, kept: bool, now: Time) -> bool {
+        let Some(key) = self.wanted.remove(id) else { return false };
+        if let Some(round) = self.rounds.get_mut(&key) {
+            round.waiting.remove(id);
+            round.received += u64::from(kept);
+            round.progress = now;
+        }
+        true
+    }
+
+    /// A part of a wanted id came in.
+    pub(crate) fn touch(&mut self, id: &TxId, now: Time) {
+        if let Some(round) = self.wanted.get(id).and_then(|key| self.rounds.get_mut(key)) {
+            round.progress = now;
+        }
+    }
+
+    /// The link is gone, and its rounds with it.
+    pub(crate) fn unlinked(&mut self, link: LinkId) -> Vec<(Side, Round)> {
+        [Side::Own, Side::Answer]
+            .into_iter()
+            .filter_map(|side| Some((side, self.remove((link, side))?)))
+            .collect()
+    }
+
+    /// Rounds that are done, or made no progress for too long; they are gone.
+    pub(crate) fn finished(&mut self, now: Time) -> Vec<(Side, Round)> {
+        let over = |round: &Round| {
+            !round.talking && round.waiting.is_empty() || now.since(round.progress) >= IDLE_MAX
+        };
+        let keys: Vec<_> = self.rounds.iter().filter(|(_, round)| over(round)).map(|(key, _)| *key).collect();
+        keys.into_iter().filter_map(|key| Some((key.1, self.remove(key)?))).collect()
+    }
+
+    fn remove(&mut self, key: (LinkId, Side)) -> Option<Round> {
+        let round = self.rounds.remove(&key)?;
+        self.wanted.retain(|id, _| !round.waiting.contains(id));
+        Some(round)
+    }
+
+    /// When the idlest round is given up.
+    pub(crate) fn next_timeout(&self) -> Option<Time> {
+        self.rounds.values().map(|round| round.progress + IDLE_MAX).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_ends_when_all_that_was_wanted_has_come() {
+        let mut schedule = Schedule::default();
+        let (peer, id) = (PeerId::of_uri("a"), TxId::from_bytes([1; 32]));
+        schedule.enqueue(peer);
+        schedule.enqueue(peer);
+        assert_eq!(schedule.next(), Some(peer));
+        assert!(schedule.start(LinkId(1), Side::Own, peer, 9, Time::ZERO));
+        schedule.enqueue(peer);
+        assert_eq!(schedule.next(), None, "one at a time");
+        schedule.want(LinkId(1), Side::Own, &[id]);
+        assert!(!schedule.may_want(&id));
+        schedule.find(LinkId(1), 9).expect("it runs").1.talking = false;
+        assert!(schedule.finished(Time::ZERO).is_empty());
+        assert!(schedule.arrived(&id, true, Time::ZERO));
+        assert_eq!(schedule.finished(Time::ZERO)[0].1.received, 1);
+        assert_eq!(schedule.next(), Some(peer));
+    }
+
+    #[test]
+    fn a_silent_round_times_out_and_frees_what_it_wanted() {
+        let mut schedule = Schedule::default();
+        let (peer, id) = (PeerId::of_uri("a"), TxId::from_bytes([1; 32]));
+        schedule.start(LinkId(1), Side::Answer, peer, 9, Time::ZERO);
+        schedule.want(LinkId(1), Side::Answer, &[id]);
+        let later = schedule.next_timeout().expect("a round runs");
+        assert_eq!(schedule.finished(later).len(), 1);
+        assert!(schedule.may_want(&id));
+        for link in 0..9 {
+            let expected = link < ANSWERING_MAX as u64;
+            assert_eq!(schedule.start(LinkId(link), Side::Answer, peer, 1, Time::ZERO), expected);
+        }
+    }
+}
