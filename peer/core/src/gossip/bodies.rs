@@ -24,6 +24,13 @@ const STALLED_AFTER: Duration = Duration::from_secs(60);
 const WAITING_MAX: usize = 1024;
 
 #[derive(Debug)]
+struct Holder {
+    peer: PeerId,
+    /// How often its chunks came too late: each time its window is halved and others come first.
+    late: u32,
+}
+
+#[derive(Debug)]
 struct Transfer {
     length: u64,
     root: Hash,
@@ -35,7 +42,7 @@ struct Transfer {
     next: u32,
     again: BTreeSet<u32>,
     asked: BTreeMap<u32, (PeerId, Time)>,
-    holders: Vec<PeerId>,
+    holders: Vec<Holder>,
     progress: Time,
     active: bool,
 }
@@ -108,16 +115,16 @@ impl Bodies {
     pub(crate) fn add_holder(&mut self, id: &TxId, holder: PeerId) {
         if let Some(transfer) = self.transfers.get_mut(id)
             && transfer.holders.len() < HOLDERS_MAX
-            && !transfer.holders.contains(&holder)
+            && !transfer.holders.iter().any(|known| known.peer == holder)
         {
-            transfer.holders.push(holder);
+            transfer.holders.push(Holder { peer: holder, late: 0 });
         }
     }
 
     /// A peer does not have it after all; what it was asked for is asked of others.
     pub(crate) fn drop_holder(&mut self, id: &TxId, holder: &PeerId) {
         if let Some(transfer) = self.transfers.get_mut(id) {
-            transfer.holders.retain(|known| known != holder);
+            transfer.holders.retain(|known| known.peer != *holder);
             transfer.take_back(|peer, _| peer == holder);
         }
     }
@@ -187,22 +194,23 @@ impl Bodies {
     ) -> Vec<Request> {
         let mut requests = Vec::new();
         for (id, transfer) in self.transfers.iter_mut().filter(|(_, transfer)| transfer.active) {
-            let wait =
-                |peer: &PeerId| link(peer).map_or(CHUNK_WAIT_MIN, |(_, wait)| (wait * 4).max(CHUNK_WAIT_MIN));
-            transfer.take_back(|peer, at| now >= at + wait(peer));
-            let mut near: Vec<(PeerId, LinkId, Duration)> = transfer
+            transfer.expire(now, &link);
+            let mut near: Vec<(u32, Duration, PeerId, LinkId)> = transfer
                 .holders
                 .iter()
-                .filter_map(|peer| link(peer).map(|(link, wait)| (*peer, link, wait)))
+                .filter_map(|known| {
+                    link(&known.peer).map(|(link, wait)| (known.late, wait, known.peer, link))
+                })
                 .collect();
-            near.sort_by_key(|(peer, _, wait)| (*wait, *peer));
-            for (peer, link, _) in near {
+            near.sort_unstable();
+            for (late, _, peer, link) in near {
+                let window = (WINDOW_CHUNKS >> late.min(16)).max(1);
                 let flying = transfer.asked.values().filter(|(asked, _)| *asked == peer).count();
                 // Half a window at a time, so that requests are few and the pipe stays full.
-                if flying > WINDOW_CHUNKS / 2 {
+                if flying > window / 2 {
                     continue;
                 }
-                for _ in flying..WINDOW_CHUNKS {
+                for _ in flying..window {
                     let Some(index) = transfer.next_index() else { break };
                     transfer.asked.insert(index, (peer, now));
                     match requests.last_mut() {
@@ -272,6 +280,19 @@ impl Transfer {
             self.next += 1;
             self.next - 1
         })
+    }
+
+    /// Takes back what did not come in time.
+    fn expire(&mut self, now: Time, link: impl Fn(&PeerId) -> Option<(LinkId, Duration)>) {
+        let wait =
+            |peer: &PeerId| link(peer).map_or(CHUNK_WAIT_MIN, |(_, wait)| (wait * 4).max(CHUNK_WAIT_MIN));
+        let mut late: Vec<PeerId> =
+            self.asked.values().filter(|(peer, at)| now >= *at + wait(peer)).map(|(peer, _)| *peer).collect();
+        late.dedup();
+        for holder in self.holders.iter_mut().filter(|holder| late.contains(&holder.peer)) {
+            holder.late = holder.late.saturating_add(1);
+        }
+        self.take_back(|peer, at| now >= at + wait(peer));
     }
 
     fn take_back(&mut self, which: impl Fn(&PeerId, Time) -> bool) {

@@ -14,7 +14,7 @@ use crate::types::{Address, LinkId, Time, WallTime};
 /// How long an acknowledgement waits for a frame to ride on. TCP's minimal delayed acknowledgement (Linux), 40 ms.
 pub(crate) const ACK_DELAY: Duration = Duration::from_millis(40);
 /// Marks after which an acknowledgement waits no longer: half of what one frame's bitmap reports.
-const ACK_AFTER_MARKS: u16 = 32;
+const ACK_AFTER_MARKS: usize = 32;
 /// Frames watched for acknowledgement on one link; further ones go unwatched, reconciliation covers them.
 const WATCHED_MAX: usize = 2048;
 /// Silent heartbeat intervals after which a link is dead.
@@ -75,9 +75,8 @@ impl Rtt {
 struct Acks {
     highest: u64,
     bits: u64,
-    /// Marked too late for the bitmap: reported by frames of their own.
-    stragglers: Vec<u64>,
-    fresh: u16,
+    /// Marked and not yet reported; reported at the latest when there are `ACK_AFTER_MARKS`.
+    fresh: Vec<u64>,
     due: Option<Time>,
 }
 
@@ -85,30 +84,36 @@ impl Acks {
     fn mark(&mut self, sequence: u64) {
         if sequence > self.highest {
             let shift = sequence - self.highest;
-            let old = if self.highest == 0 { 0 } else { 1_u64 };
+            let old = u64::from(self.highest > 0);
             self.bits = match shift {
                 1..64 => self.bits << shift | old << (shift - 1),
                 64 => old << 63,
                 _ => 0,
             };
             self.highest = sequence;
-        } else {
-            match self.highest - sequence {
-                0 => {}
-                behind @ 1..=64 => self.bits |= 1 << (behind - 1),
-                _ => self.stragglers.push(sequence),
-            }
+        } else if let behind @ 1..=64 = self.highest - sequence {
+            self.bits |= 1 << (behind - 1);
         }
-        self.fresh = self.fresh.saturating_add(1);
+        self.fresh.push(sequence);
     }
 
-    /// Takes one report about stragglers, as many as a bitmap holds.
-    fn straggler_report(&mut self) -> Option<(u64, u64)> {
-        let highest = *self.stragglers.iter().max()?;
+    /// The report that rides on every frame.
+    fn report(&mut self) -> (u64, u64) {
+        let highest = self.highest;
+        self.fresh.retain(|sequence| highest - sequence > 64);
+        if self.fresh.is_empty() {
+            self.due = None;
+        }
+        (self.highest, self.bits)
+    }
+
+    /// A report of its own for marks that came too late for the bitmap.
+    fn late_report(&mut self) -> Option<(u64, u64)> {
+        let highest = self.fresh.iter().copied().filter(|sequence| self.highest - sequence > 64).max()?;
         let mut bits = 0;
-        self.stragglers.retain(|sequence| match highest - sequence {
-            0 => false,
-            behind @ 1..=64 => {
+        self.fresh.retain(|sequence| match highest.checked_sub(*sequence) {
+            Some(0) => false,
+            Some(behind @ 1..=64) => {
                 bits |= 1 << (behind - 1);
                 false
             }
@@ -226,11 +231,8 @@ impl Session {
             self.sent += 1;
             self.sent
         };
-        if self.acks.stragglers.is_empty() {
-            self.acks.fresh = 0;
-            self.acks.due = None;
-        }
-        Frame { sequence, ack: self.acks.highest, ack_bits: self.acks.bits, message }
+        let (ack, ack_bits) = self.acks.report();
+        Frame { sequence, ack, ack_bits, message }
     }
 
     /// Any byte is a sign of life.
@@ -245,8 +247,7 @@ impl Session {
             return None;
         }
         self.acks.mark(sequence);
-        let at_once =
-            self.acks.fresh >= ACK_AFTER_MARKS || self.acks.stragglers.len() >= ACK_AFTER_MARKS.into();
+        let at_once = self.acks.fresh.len() >= ACK_AFTER_MARKS;
         let due = if at_once { now } else { self.acks.due.unwrap_or(now + ACK_DELAY) };
         self.acks.due = Some(due);
         Some(due)
@@ -263,7 +264,7 @@ impl Session {
             return Vec::new();
         }
         let mut frames = Vec::new();
-        while let Some((ack, ack_bits)) = self.acks.straggler_report() {
+        while let Some((ack, ack_bits)) = self.acks.late_report() {
             frames.push(Frame { sequence: 0, ack, ack_bits, message: Message::Ack });
         }
         frames.push(self.stamp(Message::Ack));

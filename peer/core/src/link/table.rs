@@ -3,10 +3,10 @@
 //! Two links between the same two: both sides keep the one dialled by the lower peer id, or the newer of
 //! two dialled by the same side, so that they decide alike without a word.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::session::Session;
+use super::session::{Phase, Session};
 use crate::types::{LinkId, PeerId};
 
 /// Sessions by link, standing links by peer.
@@ -68,6 +68,12 @@ impl Links {
     /// Peers with a standing link.
     pub(crate) fn linked(&self) -> usize {
         self.standing.len()
+    }
+
+    /// Peers whose link is about to say hello, or that have one that stands.
+    pub(crate) fn reached(&self) -> BTreeSet<PeerId> {
+        let greeting = self.sessions.values().filter(|session| session.phase == Phase::Greeting);
+        self.standing.keys().copied().chain(greeting.map(|session| session.peer.id)).collect()
     }
 
     pub(crate) fn is_linked(&self, peer: &PeerId) -> bool {

@@ -123,7 +123,8 @@ impl Peer {
             }
         }
         let (peer, uri) = (record.peer, record.record.uri.clone());
-        match self.roster.take(record.clone(), from_itself, now.time) {
+        let change = self.roster.take(record.clone(), from_itself, now.time);
+        match change {
             Change::None => return,
             Change::Joined => {
                 self.outputs.push_back(Output::Remember { record: record.clone() });
@@ -143,7 +144,8 @@ impl Peer {
         }
         self.update_rows();
         self.set(Timer::Dial, now.time + DIAL_PAUSE);
-        if news {
+        // An answer that overtakes the news must not end its way.
+        if news || from_itself || change == Change::Renewed {
             let due = self.exchange.add_news(record.clone(), now.time);
             self.set_opt(Timer::News, due);
         }
@@ -222,10 +224,11 @@ impl Peer {
 
     /// Members that the grid wants a link to, has none, and that `usable` lets through.
     pub(super) fn wanted(&self, usable: impl Fn(&PeerId, &Member) -> bool) -> Vec<PeerId> {
+        let reached = self.links.reached();
         let mut linked: Vec<PeerId> = Vec::new();
         let mut candidates = Vec::new();
         for (peer, member) in self.roster.iter() {
-            if self.links.is_linked(peer) || self.contacts.get(peer).is_some_and(|contact| contact.dialling) {
+            if reached.contains(peer) || self.contacts.get(peer).is_some_and(|contact| contact.dialling) {
                 linked.push(*peer);
             } else if usable(peer, member) {
                 candidates.push(*peer);
@@ -239,14 +242,14 @@ impl Peer {
             return;
         }
         let slots = DIALS_MAX.saturating_sub(self.dialling);
-        let links = &self.links;
-        let due = self.bootstrap.due(now.time, slots, &self.config.advertise, |peer| links.is_linked(peer));
+        let reached = self.links.reached();
+        let due = self.bootstrap.due(now.time, slots, &self.config.advertise, |peer| reached.contains(peer));
         for address in due {
             self.dialling += 1;
             let op = self.op(Purpose::DialBootstrap(address.clone()));
             self.outputs.push_back(Output::Dial { op, address, expect: None });
         }
-        let mut next = self.bootstrap.next(&self.config.advertise, |peer| self.links.is_linked(peer));
+        let mut next = self.bootstrap.next(&self.config.advertise, |peer| reached.contains(peer));
         let with_address = |member: &Member| !member.record.record.addresses.is_empty();
         let wanted = self.wanted(|_, member| with_address(member));
         // Where the best candidates wait for their next attempt, the grid takes others that may be dialled now.

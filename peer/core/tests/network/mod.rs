@@ -267,7 +267,10 @@ impl Network {
             }
             Arrival::Frame(..) => {}
             Arrival::Up(up) => self.input(at, Input::LinkUp(up)),
-            Arrival::Down(link, reason) => self.input(at, Input::LinkDown { link, reason }),
+            Arrival::Down(link, reason) => {
+                self.links.remove(&(at, link));
+                self.input(at, Input::LinkDown { link, reason });
+            }
             Arrival::Failed(op, address) => {
                 let error = DialError::Unreachable(format!("{address} refused the connection"));
                 self.input(at, Input::DialFailed { op, error });
