@@ -2,10 +2,9 @@
 //! the database through an overlay, so that it changes nothing; knows nothing of a running store.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use redb::{Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 use sorcha_peer_core::envelope::SyncKey;
 use sorcha_peer_core::message::Fingerprint;
@@ -18,6 +17,7 @@ use super::fault::{Broken, OpenError, guarded};
 use super::open::{DATABASE_FILE, check_layout, lock_directory, open_error};
 use super::overlay::Overlay;
 use super::records::read_record;
+use super::report::{CheckReport, Fault, FaultKind};
 use super::schema::{
     CERTIFICATES, CURSORS, IDS, KEY_TIMES, KEYS, LOG, ORDER, RECORDS, SCHEMA, SEGMENT_BYTES, SEGMENTS,
     SUMMARY, TREES,
@@ -27,67 +27,6 @@ use super::schema::{
 const FAULTS_MAX: usize = 1000;
 /// Page cache of a check.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
-
-/// What a check found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CheckReport {
-    /// The database.
-    pub file: PathBuf,
-    /// Version of its layout.
-    pub layout: u64,
-    /// Bytes of the file.
-    pub bytes: u64,
-    /// Transactions held.
-    pub transactions: u64,
-    /// Bytes of their bodies.
-    pub body_bytes: u64,
-    /// Certificates in the archive.
-    pub certificates: u64,
-    /// Idempotency keys remembered.
-    pub idempotency_keys: u64,
-    /// Named cursors.
-    pub cursors: u64,
-    /// Records of peers.
-    pub records: u64,
-    /// What is wrong, at most 1,000; empty: the store is whole.
-    pub faults: Vec<Fault>,
-    /// Faults beyond those listed.
-    pub faults_unlisted: u64,
-}
-
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fault {
-    /// What it concerns.
-    pub kind: FaultKind,
-    /// As a sentence.
-    pub message: String,
-}
-
-/// What a fault concerns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FaultKind {
-    /// Pages of the database itself.
-    Database,
-    /// An envelope: its header, its id.
-    Envelope,
-    /// A certificate of the archive.
-    Certificate,
-    /// A body or its leaf hashes.
-    Body,
-    /// An index that leads nowhere, or misses something.
-    Index,
-    /// The sums that ranges are answered from.
-    Summary,
-    /// An idempotency key.
-    Key,
-    /// A cursor.
-    Cursor,
-    /// A peer's record.
-    Record,
-}
 
 /// Checks the store of a state directory, which no peer may use meanwhile. Changes nothing but the lock file. Reads all of
 /// it: about 1 s per 100 MB.

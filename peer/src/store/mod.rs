@@ -21,6 +21,7 @@ mod open;
 mod overlay;
 mod queue;
 mod records;
+mod report;
 mod schema;
 mod shared;
 mod writer;
@@ -35,11 +36,12 @@ use sorcha_peer_core::tree::Body;
 use sorcha_peer_core::types::{Hash, PeerId, TxId, WallTime};
 use tokio::sync::{oneshot, watch};
 
-pub use self::check::{CheckReport, Fault, FaultKind, check};
+pub use self::check::check;
 pub use self::fault::OpenError;
 use self::fault::guarded;
 use self::group::Operation;
 use self::open::{Backing, FileBacking};
+pub use self::report::{CheckReport, Fault, FaultKind};
 use self::shared::Shared;
 
 /// Where and how.

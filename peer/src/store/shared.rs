@@ -80,8 +80,11 @@ impl Shared {
         let mut figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
         figures.transactions = applied.transactions;
         figures.bytes = bytes;
-        figures.commits += 1;
-        figures.last_commit_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        // A group of known transactions wrote nothing.
+        if applied.changed {
+            figures.commits += 1;
+            figures.last_commit_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        }
         drop(figures);
         self.head.send_if_modified(|head| std::mem::replace(head, applied.head) != applied.head);
     }

@@ -1,6 +1,7 @@
 //! Tests of the store as a whole, by concern. Here: transactions to store and a way to wait for their answers.
 
 mod bench;
+mod checking;
 mod durability;
 mod keys;
 mod opening;
