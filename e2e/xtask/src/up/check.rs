@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use super::network::{Network, Peer};
 use super::{Programs, http};
 use crate::processes;
-use crate::shell::say;
+use crate::shell::{complain, say};
 
 /// A network that has been built before is linked again within this (bar of this version).
 const LINKED_AGAIN_WITHIN: Duration = Duration::from_secs(3);
@@ -17,15 +17,21 @@ const LINKED_AGAIN_WITHIN: Duration = Duration::from_secs(3);
 /// Transactions whose way to all peers is timed.
 const TIMED: usize = 20;
 
-/// All of it; the network's state goes with the temporary directory unless one was named.
+/// All of it. The temporary directory goes with success; after a failure it stays, with the logs of all peers.
 pub(super) fn run(programs: &Programs, file: &Path, state: Option<&Path>) -> Result<()> {
     let scratch =
         tempfile::Builder::new().prefix("sorcha-up-").tempdir().context("no temporary directory")?;
     let state = state.map_or_else(|| scratch.path().join("state"), Path::to_path_buf);
-    let errors = scratch.path().join("operator.err");
+    let outcome = check(programs, file, &state, &scratch.path().join("operator.err"));
+    if outcome.is_err() {
+        complain(&format!("State and logs of the failed check are kept in {}.", scratch.keep().display()));
+    }
+    outcome
+}
 
+fn check(programs: &Programs, file: &Path, state: &Path, errors: &Path) -> Result<()> {
     say("Checking: start, submit, kill a peer, see it return, start again (about ten seconds).");
-    let mut network = Network::start(programs, file, &state, &errors)?;
+    let mut network = Network::start(programs, file, state, errors)?;
     network.await_event("ready")?;
     let linked = network.await_linked()?;
     let peers = network.peers()?;
@@ -37,7 +43,7 @@ pub(super) fn run(programs: &Programs, file: &Path, state: Option<&Path>) -> Res
     let back = kill_and_return(&network, &peers, &first)?;
     network.stop().context("stopping the network")?;
 
-    let mut again = Network::start(programs, file, &state, &errors)?;
+    let mut again = Network::start(programs, file, state, errors)?;
     again.await_event("ready")?;
     let linked_again = again.await_linked().context("at the second start")?;
     await_held(&again, &again.peers()?, &first).context("after the second start")?;

@@ -92,6 +92,13 @@ impl Network {
                     if event["event"] == name {
                         return Ok(());
                     }
+                    // It would go on trying for ever.
+                    ensure!(
+                        event["event"] != "crash-loop",
+                        "{} keeps ending. {}",
+                        event["peer"],
+                        self.complaints()
+                    );
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     bail!("no event `{name}` within 60 s. {}", self.complaints())
