@@ -99,7 +99,7 @@ fn a_wrong_directory_is_refused_with_the_file_and_the_reason() {
     );
     check(
         |directory, authority| {
-            write(directory, authority, identity("alice"), now() + SignedDuration::from_hours(1))
+            write(directory, authority, identity("alice"), now() + SignedDuration::from_hours(1));
         },
         "alice is not valid before",
     );
@@ -109,7 +109,7 @@ fn a_wrong_directory_is_refused_with_the_file_and_the_reason() {
                 directory,
                 "ca.crt",
                 Authority::generate("example.org", now(), ROOT_VALIDITY).unwrap().certificate_pem(),
-            )
+            );
         },
         "is signed by an unknown CA",
     );
@@ -119,7 +119,7 @@ fn a_wrong_directory_is_refused_with_the_file_and_the_reason() {
                 directory,
                 "ca.crt",
                 Authority::generate("other.org", now(), ROOT_VALIDITY).unwrap().certificate_pem(),
-            )
+            );
         },
         "add the root of 'example.org' to ca.crt",
     );

@@ -1,0 +1,195 @@
+//! A TLS connection that knows whose it is, can be cut from outside, and remembers what broke it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use rustls::{CertificateError, Error as RustlsError};
+use rustls_pki_types::CertificateDer;
+use sorcha_peer_core::message::LinkPeer;
+use sorcha_peer_core::types::PeerId;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_rustls::TlsStream;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::transport::server::Connected;
+
+/// What every request on a connection carries: who speaks, by the certificate alone.
+#[derive(Debug, Clone)]
+pub struct PeerInfo {
+    /// The other side.
+    pub peer: LinkPeer,
+    /// Its address.
+    pub remote: SocketAddr,
+    /// Cuts the connection.
+    pub(super) connection: CancellationToken,
+    /// What broke it.
+    pub(super) fault: Arc<OnceLock<Fault>>,
+    /// A link stands on it already.
+    pub(super) linked: Arc<AtomicBool>,
+}
+
+/// What went wrong below gRPC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// A certificate was refused, by either side.
+    Untrusted(String),
+    /// Anything else.
+    Broken(String),
+}
+
+impl Fault {
+    pub(super) fn sentence(&self) -> &str {
+        match self {
+            Self::Untrusted(text) | Self::Broken(text) => text,
+        }
+    }
+
+    /// What an error of TLS or of the socket means to people.
+    pub(super) fn of(error: &io::Error) -> Self {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<RustlsError>());
+        match inner {
+            Some(RustlsError::InvalidCertificate(CertificateError::Other(reason))) => {
+                Self::Untrusted(format!("its certificate is refused: {}", reason.0))
+            }
+            Some(RustlsError::InvalidCertificate(reason)) => {
+                Self::Untrusted(format!("its certificate is refused: {reason}"))
+            }
+            Some(RustlsError::NoCertificatesPresented) => {
+                Self::Untrusted("it presents no certificate; every peer must".into())
+            }
+            Some(RustlsError::AlertReceived(alert)) if refuses_certificate(*alert) => {
+                Self::Untrusted(format!(
+                    "it refuses this peer's certificate ({alert:?}): its log says why; an unknown CA, an expired certificate and another network are usual"
+                ))
+            }
+            Some(other) => Self::Broken(format!("TLS failed: {other}")),
+            None if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Self::Broken("the other side closed the connection".into())
+            }
+            None => Self::Broken(plain(error)),
+        }
+    }
+}
+
+/// An error of the system without its number.
+pub(super) fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
+/// Alerts about the certificate that was presented (RFC 8446 § 6.2).
+fn refuses_certificate(alert: rustls::AlertDescription) -> bool {
+    use rustls::AlertDescription as Alert;
+    matches!(
+        alert,
+        Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            | Alert::CertificateRequired
+            | Alert::DecryptError
+    )
+}
+
+/// One established connection.
+pub(super) struct PeerStream {
+    tls: TlsStream<TcpStream>,
+    info: PeerInfo,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Given back when the connection ends.
+    _slot: Option<OwnedSemaphorePermit>,
+}
+
+impl PeerStream {
+    /// Takes a connection whose handshake is done; reads from the certificate who the other side is.
+    pub(super) fn new(
+        tls: TlsStream<TcpStream>,
+        remote: SocketAddr,
+        connection: CancellationToken,
+        slot: Option<OwnedSemaphorePermit>,
+    ) -> Result<Self, Fault> {
+        let chain: Option<&[CertificateDer<'_>]> = tls.get_ref().1.peer_certificates();
+        let leaf = chain
+            .and_then(<[_]>::first)
+            .ok_or_else(|| Fault::Untrusted("it presents no certificate; every peer must".into()))?;
+        let uri = sorcha_peer_pki::trust::leaf_identity_of(leaf)
+            .map_err(|error| Fault::Untrusted(format!("its certificate is refused: {error}")))?;
+        let peer = LinkPeer { id: PeerId::of_uri(uri.as_str()), uri: uri.to_string() };
+        let cut = Box::pin(connection.clone().cancelled_owned());
+        let info = PeerInfo { peer, remote, connection, fault: Arc::default(), linked: Arc::default() };
+        Ok(Self { tls, info, cut, _slot: slot })
+    }
+
+    pub(super) fn info(&self) -> &PeerInfo {
+        &self.info
+    }
+
+    fn poll_cut(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        match self.cut.as_mut().poll(context) {
+            Poll::Ready(()) => {
+                Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the link was closed here"))
+            }
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &result {
+            let _ = self.info.fault.set(Fault::of(error));
+        }
+        result
+    }
+}
+
+impl Connected for PeerStream {
+    type ConnectInfo = PeerInfo;
+
+    fn connect_info(&self) -> PeerInfo {
+        self.info.clone()
+    }
+}
+
+impl AsyncRead for PeerStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.poll_cut(context)?;
+        let result = Pin::new(&mut self.tls).poll_read(context, buffer);
+        self.note(result)
+    }
+}
+
+impl AsyncWrite for PeerStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_cut(context)?;
+        let result = Pin::new(&mut self.tls).poll_write(context, data);
+        self.note(result)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_cut(context)?;
+        let result = Pin::new(&mut self.tls).poll_flush(context);
+        self.note(result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_cut(context)?;
+        Pin::new(&mut self.tls).poll_shutdown(context)
+    }
+}

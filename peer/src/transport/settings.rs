@@ -1,0 +1,24 @@
+//! What both sides set on their connections.
+
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+/// One encoded frame (`bounds::FRAME_BYTES_MAX`); gRPC refuses longer ones before it reads them.
+pub(super) const FRAME_BYTES_MAX: usize = sorcha_peer_core::types::bounds::FRAME_BYTES_MAX;
+/// HTTP/2 window of a stream and of a connection. So much may be on its way ahead of an urgent frame, so it is
+/// small: 256 KiB is 20 ms at 100 Mbit/s, and at 60 ms round trip still lets 4 MB/s of bulk through one link.
+pub(super) const WINDOW_BYTES: u32 = 256 * 1024;
+/// HTTP/2 pings on a silent connection; the core's own pings come sooner, these find connections without a link.
+pub(super) const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
+/// Until an unanswered HTTP/2 ping ends the connection.
+pub(super) const KEEPALIVE_WITHIN: Duration = Duration::from_secs(20);
+/// Headers of a request at most; ours have about 300 bytes.
+pub(super) const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// Requests under way on one connection at most: one link and a few REST calls.
+pub(super) const STREAMS_MAX: u32 = 16;
+
+/// Frames are small and somebody waits for each.
+pub(super) fn prepare(tcp: &TcpStream) -> std::io::Result<()> {
+    tcp.set_nodelay(true)
+}
