@@ -10,6 +10,7 @@
 
 pub mod bounds;
 mod crd;
+mod default;
 mod load;
 mod quantity;
 mod spec;

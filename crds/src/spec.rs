@@ -16,8 +16,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::SorchaPeerNetworkStatus;
 use crate::quantity::Size;
+use crate::{SorchaPeerNetworkStatus, default};
 
 /// Longest name of a network in characters. A StatefulSet is named `<network>-<pool>`, and its controller hangs a
 /// hash of 11 characters on it in a label of 63 at most: 40 leave 11 for the pool.
@@ -312,111 +312,4 @@ pub struct Shutdown {
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('10m')")
         .message("spec.shutdown.deadline must be between 1s and 10m."))]
     pub deadline: String,
-}
-
-/// Defaults, one function each because serde names them by path. The same values as `sorcha-peer-config` takes for
-/// what is left out, written down here so that a later version's default moves no running network.
-mod default {
-    use super::Size;
-
-    pub(super) fn replicas() -> i32 {
-        3
-    }
-    pub(super) fn storage_size() -> Size {
-        Size::new("1Gi")
-    }
-    pub(super) fn refresh_interval() -> String {
-        "15m".to_owned()
-    }
-    pub(super) fn heartbeat_interval() -> String {
-        "5s".to_owned()
-    }
-    pub(super) fn forget_after() -> String {
-        "60s".to_owned()
-    }
-    pub(super) fn body_bytes_max() -> Size {
-        Size::new("64Mi")
-    }
-    pub(super) fn cache_bytes_max() -> Size {
-        Size::new("32Mi")
-    }
-    pub(super) fn links_max() -> i32 {
-        1024
-    }
-    pub(super) fn submissions_max() -> i32 {
-        4096
-    }
-    pub(super) fn trust_domain() -> String {
-        "sorcha.local".to_owned()
-    }
-    pub(super) fn log_level() -> String {
-        "info".to_owned()
-    }
-    pub(super) fn shutdown_deadline() -> String {
-        "10s".to_owned()
-    }
-}
-
-impl Default for Storage {
-    fn default() -> Self {
-        Self { size: default::storage_size(), class_name: None }
-    }
-}
-
-impl Default for Discovery {
-    fn default() -> Self {
-        Self {
-            refresh_interval: default::refresh_interval(),
-            heartbeat_interval: default::heartbeat_interval(),
-            forget_after: default::forget_after(),
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            body_bytes_max: default::body_bytes_max(),
-            cache_bytes_max: default::cache_bytes_max(),
-            links_max: default::links_max(),
-            submissions_max: default::submissions_max(),
-        }
-    }
-}
-
-impl Default for Tls {
-    fn default() -> Self {
-        Self { trust_domain: default::trust_domain() }
-    }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { level: default::log_level(), format: LogFormat::default() }
-    }
-}
-
-impl Default for Shutdown {
-    fn default() -> Self {
-        Self { deadline: default::shutdown_deadline() }
-    }
-}
-
-impl Default for SorchaPeerNetworkSpec {
-    fn default() -> Self {
-        Self {
-            network_id: None,
-            site: None,
-            replicas: default::replicas(),
-            image: None,
-            resources: None,
-            storage: Storage::default(),
-            bootstrap: Bootstrap::default(),
-            discovery: Discovery::default(),
-            limits: Limits::default(),
-            tls: Tls::default(),
-            log: Log::default(),
-            shutdown: Shutdown::default(),
-        }
-    }
 }

@@ -82,3 +82,35 @@ impl Conditions<'_> {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Time {
+        serde_json::from_value(serde_json::json!(format!("2026-01-01T00:00:{second:02}Z"))).expect("a time")
+    }
+
+    #[test]
+    fn a_condition_keeps_its_time_until_it_changes() {
+        let manifest = sorcha_crds::load(sorcha_crds::QUICKSTART).expect("the example is right");
+        let network = crate::validate(&manifest).expect("the example is right");
+        let peers = |ready| ObservedPeers { existing: 5, ready };
+        let ready_since = |status: &SorchaPeerNetworkStatus| {
+            let ready =
+                status.conditions.iter().find(|condition| condition.type_ == "Ready").expect("always told");
+            (ready.status.clone(), ready.last_transition_time.clone())
+        };
+        let first = status(&network, peers(3), None, &at(1));
+        assert_eq!(ready_since(&first), ("False".to_owned(), at(1)));
+        let second = status(&network, peers(4), Some(&first), &at(2));
+        assert_eq!(ready_since(&second), ("False".to_owned(), at(1)));
+        let third = status(&network, peers(5), Some(&second), &at(3));
+        assert_eq!(ready_since(&third), ("True".to_owned(), at(3)));
+        let invalid =
+            Invalid { problems: vec![sorcha_crds::Problem::new("spec.replicas", "-1 is below 0.")] };
+        let fourth = status_invalid(&invalid, Some(2), Some(&third), &at(4));
+        assert_eq!(ready_since(&fourth), ("False".to_owned(), at(4)));
+        assert_eq!((fourth.replicas, fourth.observed_generation), (5, Some(2)));
+    }
+}
