@@ -4,12 +4,14 @@
 //! One task per subscription reads the store in small batches and waits for its client between events, so a
 //! slow client slows only itself and costs at most `EVENTS_QUEUED_MAX` pieces of memory.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt};
+use sorcha_peer_core::event::StoreFault;
 use sorcha_proto::v1::subscribe_event::Event;
 use sorcha_proto::v1::subscribe_open::Start;
 use sorcha_proto::v1::{self, SubscribeEvent, SubscribeOpen, SubscribeRequest, subscribe_request};
@@ -22,12 +24,14 @@ use crate::api::Local;
 use crate::api::reading::{Pieces, read};
 use crate::api::refusal::{Kind, Refusal};
 use crate::api::view;
-use crate::store::Stored;
+use crate::store::{Store, Stored};
 
 /// Subscriptions at a time; more are refused as busy (guess: far above what one machine's applications want).
 pub(super) const SUBSCRIPTIONS_MAX: usize = 256;
-/// Transactions read from the store at a time: headers only, about 1 KB each.
+/// Transactions read from the store at a time: headers of about 1 KB each.
 const BATCH: usize = 64;
+/// Bodies up to this are read along with their headers: 256 KiB for a whole batch.
+const BATCH_BODY_BYTES_MAX: u64 = 4 * 1024;
 /// Events made and not yet taken by the connection, 256 KiB each at most.
 const EVENTS_QUEUED_MAX: usize = 4;
 /// The first request must come within this (guess).
@@ -147,7 +151,7 @@ async fn run(
                 Err(Refusal::new(Kind::Fenced, sentence))
             }
             ended = acknowledge(local, &open.cursor, &mut requests, &delivered, events) => ended,
-            ended = deliver(local, &open, &delivered, events) => ended,
+            ended = deliver(local, open.clone(), &delivered, events) => ended,
         }
     };
     tokio::select! {
@@ -276,53 +280,78 @@ fn acknowledged(request: &SubscribeRequest, cursor: &str, delivered: u64) -> Res
     Ok(ack.position)
 }
 
+/// A transaction to be delivered.
+struct Held {
+    stored: Stored,
+    wanted: bool,
+    /// Read along with the batch where it is small.
+    body: Option<Bytes>,
+}
+
+/// Up to `BATCH` transactions after a position, with the small bodies that are wanted, in one go.
+fn batch(store: &Store, after: u64, open: &SubscribeOpen) -> Result<Vec<Held>, StoreFault> {
+    let wants = |stored: &Stored| {
+        let register = &stored.envelope.header().register;
+        open.registers.is_empty() || open.registers.contains(register)
+    };
+    let held = store.after(after, BATCH)?.into_iter().map(|stored| {
+        let wanted = wants(&stored);
+        let small = stored.envelope.header().body_bytes <= BATCH_BODY_BYTES_MAX;
+        let along = wanted && small && !open.headers_only;
+        let body = if along { store.body(&stored.envelope.id())? } else { None };
+        Ok(Held { stored, wanted, body })
+    });
+    held.collect()
+}
+
 async fn deliver(
     local: &Local,
-    open: &SubscribeOpen,
+    open: SubscribeOpen,
     delivered: &AtomicU64,
     events: &mpsc::Sender<SubscribeEvent>,
 ) -> Result<Gone, Refusal> {
     let store = local.node.store();
-    let wanted: BTreeSet<&str> = open.registers.iter().map(String::as_str).collect();
+    let open = Arc::new(open);
     let mut head = store.head();
     let mut after = delivered.load(Ordering::Acquire);
+    let held_at_start = *head.borrow();
     let mut caught_up = false;
     let mut first = true;
     loop {
-        // Marked as seen before the read: what comes after the read wakes the wait below.
-        let seen = *head.borrow_and_update();
-        let batch = if seen > after {
-            read(store, move |store| store.after(after, BATCH)).await?
-        } else {
-            Vec::new()
-        };
-        if let Some(gap) = batch.first().and_then(|stored| gap(after, first, stored.position))
-            && events.send(SubscribeEvent { event: Some(Event::Gap(gap)) }).await.is_err()
-        {
-            return Ok(Gone);
-        }
-        first &= batch.is_empty();
-        if batch.is_empty() {
-            if !caught_up {
-                caught_up = true;
-                let event = Event::CaughtUp(v1::CaughtUp { position: after });
-                if events.send(SubscribeEvent { event: Some(event) }).await.is_err() {
-                    return Ok(Gone);
-                }
+        if !caught_up && after >= held_at_start {
+            caught_up = true;
+            let event = Event::CaughtUp(v1::CaughtUp { position: after });
+            if events.send(SubscribeEvent { event: Some(event) }).await.is_err() {
+                return Ok(Gone);
             }
+        }
+        // Marked as seen before the read: what comes after the read wakes the wait.
+        let seen = *head.borrow_and_update();
+        if seen <= after {
             if head.changed().await.is_err() {
                 return Err(Refusal::draining());
             }
             continue;
         }
-        for stored in batch {
-            if wanted.is_empty() || wanted.contains(stored.envelope.header().register.as_str()) {
-                // The last part may be acknowledged as soon as the client has it, so before it is sent.
-                if send_one(local, &stored, open.headers_only, delivered, events).await?.is_none() {
-                    return Ok(Gone);
-                }
+        let asked = Arc::clone(&open);
+        let batch = read(store, move |store| batch(store, after, &asked)).await?;
+        let Some(found) = batch.first().map(|held| held.stored.position) else {
+            return Err(Refusal::new(
+                Kind::Unavailable,
+                "the store lost its last transactions: subscribe again",
+            ));
+        };
+        if let Some(gap) = gap(after, first, found)
+            && events.send(SubscribeEvent { event: Some(Event::Gap(gap)) }).await.is_err()
+        {
+            return Ok(Gone);
+        }
+        first = false;
+        for held in batch {
+            after = held.stored.position;
+            if held.wanted && send_one(local, held, open.headers_only, delivered, events).await?.is_none() {
+                return Ok(Gone);
             }
-            after = stored.position;
             delivered.store(after, Ordering::Release);
         }
     }
@@ -336,31 +365,35 @@ fn gap(after: u64, first: bool, next: u64) -> Option<v1::Gap> {
 /// Sends one transaction in pieces; `None` where the client has gone.
 async fn send_one(
     local: &Local,
-    stored: &Stored,
+    held: Held,
     headers_only: bool,
     delivered: &AtomicU64,
     events: &mpsc::Sender<SubscribeEvent>,
 ) -> Result<Option<()>, Refusal> {
-    let position = stored.position;
-    let mut transaction = view::transaction(stored);
-    let mut pieces = Pieces::new(local.node.store().clone(), stored);
-    if !headers_only {
-        transaction.body = pieces.next().await?.unwrap_or_default();
-    }
-    let more = !headers_only && !pieces.done();
+    let position = held.stored.position;
+    let mut transaction = view::transaction(&held.stored);
+    let mut pieces = Pieces::new(local.node.store().clone(), &held.stored);
+    let whole = headers_only || held.body.is_some();
+    transaction.body = match held.body {
+        Some(body) => body,
+        None if headers_only => Bytes::new(),
+        None => pieces.next().await?.unwrap_or_default(),
+    };
+    let mut more = !whole && !pieces.done();
     let mut event = Event::Delivery(v1::Delivery { position, transaction: Some(transaction), more });
     loop {
-        let last = headers_only || pieces.done();
         let Ok(slot) = events.reserve().await else { return Ok(None) };
-        if last {
+        if !more {
+            // The client may acknowledge as soon as it has the last part, so this comes before it is sent.
             delivered.store(position, Ordering::Release);
         }
         slot.send(SubscribeEvent { event: Some(event) });
-        if last {
+        if !more {
             return Ok(Some(()));
         }
         let body = pieces.next().await?.unwrap_or_default();
-        event = Event::BodyPart(v1::BodyPart { position, body, more: !pieces.done() });
+        more = !pieces.done();
+        event = Event::BodyPart(v1::BodyPart { position, body, more });
     }
 }
 
