@@ -4,7 +4,7 @@ use sorcha_crds::{API_VERSION, EVERYTHING, KIND, QUICKSTART, Size, SorchaPeerNet
 
 /// A manifest with these lines below `spec:`, which stands on line 4.
 fn manifest(spec: &str) -> String {
-    let spec: String = spec.lines().map(|line| format!("  {line}\n")).collect();
+    let spec: String = spec.lines().flat_map(|line| ["  ", line, "\n"]).collect();
     format!("apiVersion: {API_VERSION}\nkind: {KIND}\nmetadata: {{name: test}}\nspec:\n{spec}")
 }
 
