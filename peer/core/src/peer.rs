@@ -9,6 +9,8 @@ mod members;
 mod reconcile;
 mod repair;
 mod submit;
+#[cfg(test)]
+mod tests;
 mod transactions;
 mod views;
 

@@ -122,8 +122,12 @@ impl Peer {
 
     /// The frame may be acknowledged.
     pub(super) fn acknowledge(&mut self, link: LinkId, sequence: u64, now: Time) {
-        let due = self.links.get_mut(link).and_then(|session| session.mark(sequence, now));
-        self.set_opt(Timer::Acks, due);
+        let Some(session) = self.links.get_mut(link) else { return };
+        let due = session.mark(sequence, now);
+        for frame in session.acks_due(now) {
+            self.outputs.push_back(Output::Send { link, class: Class::Control, frame });
+        }
+        self.set_opt(Timer::Acks, due.filter(|due| *due > now));
     }
 
     /// Something that no peer of this version sends.
@@ -271,6 +275,9 @@ impl Peer {
             }
             self.set(Timer::Dial, now.time);
             self.set(Timer::Forget, now.time + self.config.forget_after);
+        }
+        if self.roster.get(&peer.id).is_none() {
+            self.contacts.forget(&peer.id);
         }
         if session.stood {
             self.event(Event::LinkEnded { link, peer, reason });

@@ -34,7 +34,10 @@ impl Peer {
         while let Some(peer) = self.sync.next() {
             let Some(link) = self.links.of(&peer).map(|session| session.link) else { continue };
             let number = self.rng.random();
-            self.sync.start(link, Side::Own, peer, number, now.time);
+            if !self.sync.start(link, Side::Own, peer, number, now.time) {
+                continue;
+            }
+            self.ask_store(link, Side::Own, now);
             let op = self.op(Purpose::OpenSync { link });
             let queries = vec![ranges::query(SyncBound::MIN, SyncBound::MAX)];
             self.outputs.push_back(Output::Inspect { op, queries });
@@ -54,7 +57,9 @@ impl Peer {
             self.say_sync(link, number, Step::default(), false);
             return;
         }
-        let Some((side, round)) = self.sync.find(link, number) else { return };
+        let Some((side, round)) = self.sync.find(link, number).filter(|(_, round)| !round.asking) else {
+            return;
+        };
         round.sent += sync.want.len() as u64;
         let listed = std::mem::take(&mut round.listed);
         round.talking = !sync.ranges.is_empty();
@@ -64,10 +69,17 @@ impl Peer {
             self.set(Timer::SyncRound, now.time);
             return;
         }
+        self.ask_store(link, side, now);
         let queries = sync.ranges.iter().map(|range| ranges::query(range.lower, range.upper)).collect();
         let op = self.op(Purpose::AnswerSync { link, side, number, ranges: sync.ranges, listed });
         self.outputs.push_back(Output::Inspect { op, queries });
         self.set_opt(Timer::SyncRound, self.sync.next_timeout());
+    }
+
+    fn ask_store(&mut self, link: LinkId, side: Side, now: Now) {
+        if let Some(round) = self.sync.progress(link, side, now.time) {
+            round.asking = true;
+        }
     }
 
     pub(super) fn inspected(&mut self, op: OpId, mut views: Vec<RangeView>, now: Now) {
@@ -78,12 +90,15 @@ impl Peer {
                 else {
                     return;
                 };
+                round.asking = false;
                 let number = round.number;
                 let step = ranges::open(SyncBound::MIN, SyncBound::MAX, view);
                 self.proceed(link, Side::Own, number, step, true, now);
             }
             Some(Purpose::AnswerSync { link, side, number, ranges, listed }) => {
-                if views.len() != ranges.len() || self.sync.find(link, number).is_none() {
+                let Some((_, round)) = self.sync.find(link, number) else { return };
+                round.asking = false;
+                if views.len() != ranges.len() {
                     return;
                 }
                 let (seen, sync) = (&self.seen, &self.sync);

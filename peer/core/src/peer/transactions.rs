@@ -13,7 +13,7 @@ use crate::gossip::push::{self, Neighbour, Target};
 use crate::gossip::seen::Known;
 use crate::message::{Message, Push};
 use crate::tree::Body;
-use crate::types::bounds::{PUBLISHED_AHEAD_MS_MAX, PUSH_BODY_BYTES_MAX};
+use crate::types::bounds::{BODY_BYTES_MAX, PUBLISHED_AHEAD_MS_MAX, PUSH_BODY_BYTES_MAX};
 use crate::types::{LinkId, Now, PeerId, TxId, WallTime};
 
 /// A transaction of an untrusted signer is looked at again after this time: trust may have been renewed. Guess.
@@ -32,6 +32,12 @@ impl Peer {
             let detail = format!("transaction {id} is of network '{}'", header.network);
             self.acknowledge(link, sequence, now.time);
             return self.evidence(from, EvidenceKind::OtherNetwork, detail);
+        }
+        if header.body_bytes > BODY_BYTES_MAX {
+            let detail =
+                format!("transaction {id} has {} bytes, more than {BODY_BYTES_MAX}", header.body_bytes);
+            self.acknowledge(link, sequence, now.time);
+            return self.evidence(from, EvidenceKind::Protocol, detail);
         }
         if let Some(body) = &push.body {
             let whole = body.len() as u64 == header.body_bytes && body.len() <= PUSH_BODY_BYTES_MAX;

@@ -28,6 +28,8 @@ pub(crate) struct Round {
     pub(crate) sent: u64,
     /// Messages still go to and fro.
     pub(crate) talking: bool,
+    /// The store is being asked; until it answers nothing more is taken from the other side.
+    pub(crate) asking: bool,
     waiting: BTreeSet<TxId>,
     progress: Time,
 }
@@ -69,6 +71,9 @@ impl Schedule {
 
     /// Starts a round; `false` where too many are answered already.
     pub(crate) fn start(&mut self, link: LinkId, side: Side, peer: PeerId, number: u64, now: Time) -> bool {
+        if self.rounds.get(&(link, side)).is_some_and(|round| round.asking) {
+            return false;
+        }
         let answering = self.rounds.keys().filter(|(_, side)| *side == Side::Answer).count();
         if side == Side::Answer && answering >= ANSWERING_MAX && !self.rounds.contains_key(&(link, side)) {
             return false;
@@ -80,6 +85,7 @@ impl Schedule {
             received: 0,
             sent: 0,
             talking: true,
+            asking: false,
             waiting: BTreeSet::new(),
             progress: now,
         };

@@ -1,0 +1,314 @@
+//! What is encoded is decoded to the same; hostile bytes become an error or a value, never a panic.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use prost::Message as _;
+use sorcha_peer_core::envelope::{Envelope, Header, Record, SignedRecord};
+use sorcha_peer_core::message::{
+    Fingerprint, Frame, GoodbyeReason, Hello, Message, Push, Sync, SyncBound, SyncContent, SyncRange,
+};
+use sorcha_peer_core::types::{Address, Hash, PeerId, TxId, WallTime, bounds};
+use sorcha_peer_wire::{
+    FrameError, decode_frame, decode_header, decode_record_bytes, encode_frame, encode_header, encode_record,
+    encode_record_bytes, frame_from_proto, frame_len, frame_to_proto,
+};
+
+fn id() -> impl Strategy<Value = TxId> {
+    any::<[u8; 32]>().prop_map(TxId::from_bytes)
+}
+
+fn ids() -> impl Strategy<Value = Vec<TxId>> {
+    proptest::collection::vec(id(), 0..5)
+}
+
+fn bytes(max: usize) -> impl Strategy<Value = Bytes> {
+    proptest::collection::vec(any::<u8>(), 0..max).prop_map(Bytes::from)
+}
+
+fn header() -> impl Strategy<Value = Header> {
+    (
+        "[a-z]{1,20}",
+        any::<[u8; 32]>(),
+        any::<u64>(),
+        1..u64::MAX,
+        "[a-zé/]{0,40}",
+        any::<u64>(),
+        0..1000_u64,
+        any::<[u8; 32]>(),
+    )
+        .prop_map(|(network, origin, incarnation, sequence, register, published, body_bytes, root)| {
+            Header {
+                network,
+                origin: PeerId::from_bytes(origin),
+                incarnation,
+                sequence,
+                register,
+                published: WallTime::from_unix_ms(published),
+                body_bytes,
+                body_root: Hash::from_bytes(root),
+            }
+        })
+}
+
+fn envelope() -> impl Strategy<Value = Arc<Envelope>> {
+    (header(), bytes(72), bytes(600)).prop_map(|(header, signature, certificate)| {
+        let signed = encode_header(&header);
+        Arc::new(Envelope::new(header, signed, signature, certificate))
+    })
+}
+
+fn record() -> impl Strategy<Value = Arc<SignedRecord>> {
+    (
+        "spiffe://[a-z]{1,9}/[a-z]{1,9}/[a-z]{1,9}",
+        any::<u64>(),
+        any::<u64>(),
+        proptest::collection::vec("[a-z]{1,20}:[0-9]{1,5}", 0..8),
+        "[a-z]{0,20}",
+        any::<bool>(),
+        bytes(72),
+        bytes(600),
+    )
+        .prop_map(|(uri, incarnation, sequence, addresses, site, leaving, signature, certificate)| {
+            let addresses = addresses.into_iter().map(Address::new).collect();
+            let software = "sorcha-peer/0.1".to_owned();
+            let record = Record { uri, incarnation, sequence, addresses, site, leaving, software };
+            let signed = encode_record(&record);
+            Arc::new(SignedRecord { peer: record.peer(), record, signed, signature, certificate })
+        })
+}
+
+fn range() -> impl Strategy<Value = SyncRange> {
+    let bound = || {
+        (any::<u64>(), any::<[u8; 32]>(), 0..=32_usize).prop_map(|(published, mut id, used)| {
+            id[used..].fill(0);
+            SyncBound { published: WallTime::from_unix_ms(published), id }
+        })
+    };
+    let content = prop_oneof![
+        (any::<u64>(), any::<[u8; 32]>())
+            .prop_map(|(count, sum)| SyncContent::Fingerprint(Fingerprint { count, sum })),
+        ids().prop_map(SyncContent::Ids),
+    ];
+    (bound(), bound(), content).prop_map(|(one, two, content)| SyncRange {
+        lower: one.min(two),
+        upper: one.max(two),
+        content,
+    })
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    let rows = || (0..10_u32).prop_map(|power| 1 << power);
+    let shorts = || proptest::collection::vec(any::<[u8; 8]>(), 0..5);
+    let reasons = [
+        GoodbyeReason::Unspecified,
+        GoodbyeReason::Shutdown,
+        GoodbyeReason::Duplicate,
+        GoodbyeReason::Incompatible,
+        GoodbyeReason::Full,
+        GoodbyeReason::Banned,
+        GoodbyeReason::OneSelf,
+        GoodbyeReason::Unused,
+    ];
+    prop_oneof![
+        (
+            any::<u32>(),
+            any::<u32>(),
+            "[a-z]{1,20}",
+            any::<u64>(),
+            any::<[u8; 16]>(),
+            any::<u64>(),
+            rows(),
+            proptest::option::of(record())
+        )
+            .prop_map(
+                |(version, version_min, network, incarnation, session, received, rows, record)| {
+                    Message::Hello(Hello {
+                        version,
+                        version_min,
+                        network,
+                        incarnation,
+                        session,
+                        received,
+                        rows,
+                        record,
+                    })
+                }
+            ),
+        Just(Message::Ack),
+        any::<u64>().prop_map(|nonce| Message::Ping { nonce }),
+        any::<u64>().prop_map(|nonce| Message::Pong { nonce }),
+        (proptest::sample::select(reasons.to_vec()), "[ -~]{0,60}")
+            .prop_map(|(reason, detail)| Message::Goodbye { reason, detail }),
+        (envelope(), proptest::option::of(bytes(4096)), rows(), any::<bool>(), any::<u32>()).prop_map(
+            |(envelope, body, rows, head, hops)| Message::Push(Push { envelope, body, rows, head, hops })
+        ),
+        (any::<u64>(), shorts()).prop_map(|(salt, short_ids)| Message::Announce { salt, short_ids }),
+        (ids(), any::<u64>(), shorts()).prop_map(|(ids, salt, short_ids)| Message::Fetch {
+            ids,
+            salt,
+            short_ids
+        }),
+        (id(), any::<u32>(), 0..=64_u32).prop_map(|(id, first, count)| Message::ChunkRequest {
+            id,
+            first,
+            count
+        }),
+        (id(), any::<u32>(), bytes(2000), proptest::collection::vec(any::<[u8; 32]>(), 0..15)).prop_map(
+            |(id, index, data, proof)| {
+                let proof = proof.into_iter().map(Hash::from_bytes).collect();
+                Message::Chunk { id, index, data, proof }
+            }
+        ),
+        ids().prop_map(|ids| Message::Unavailable { ids }),
+        (any::<u32>(), proptest::option::of(any::<[u8; 32]>())).prop_map(|(limit, digest)| {
+            let digest = digest.map_or_else(Bytes::new, |digest| Bytes::copy_from_slice(&digest));
+            Message::RecordsRequest { limit, digest }
+        }),
+        (proptest::collection::vec(record(), 0..3), any::<bool>())
+            .prop_map(|(records, news)| Message::Records { records, news }),
+        (any::<u64>(), proptest::collection::vec(range(), 0..4), any::<u64>(), ids(), any::<bool>())
+            .prop_map(|(round, ranges, floor, want, opening)| {
+                Message::Sync(Sync { round, ranges, floor: WallTime::from_unix_ms(floor), want, opening })
+            }),
+        Just(Message::Unknown),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_frame_survives_the_wire(sequence: u64, ack: u64, ack_bits: u64, message in message()) {
+        let frame = Frame { sequence, ack, ack_bits, message };
+        let bytes = encode_frame(&frame);
+        prop_assert_eq!(bytes.len(), frame_len(&frame));
+        prop_assert_eq!(decode_frame(bytes), Ok(frame));
+    }
+
+    #[test]
+    fn a_stored_record_comes_back(record in record()) {
+        prop_assert_eq!(decode_record_bytes(encode_record_bytes(&record)), Ok((*record).clone()));
+    }
+
+    #[test]
+    fn hostile_bytes_never_panic(noise in bytes(300), message in message(), at: usize, byte: u8) {
+        let _ = decode_frame(noise.clone());
+        let _ = decode_header(noise.clone());
+        let _ = decode_record_bytes(noise);
+        let mut bytes = encode_frame(&Frame { sequence: 1, ack: 2, ack_bits: 3, message }).to_vec();
+        let length = bytes.len();
+        bytes[at % length] = byte;
+        let _ = decode_frame(bytes.into());
+    }
+}
+
+/// A frame that is right but for one thing, and what is said of it.
+fn check(spoil: impl FnOnce(&mut sorcha_proto::v1::frame::Body), message: Message, expected: &str) {
+    let mut frame = frame_to_proto(&Frame { sequence: 1, ack: 0, ack_bits: 0, message });
+    spoil(frame.body.as_mut().expect("a known body"));
+    let error = frame_from_proto(frame).expect_err(expected);
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn what_breaks_a_bound_is_named() {
+    use sorcha_proto::v1::frame::Body;
+    let announce = || Message::Announce { salt: 1, short_ids: Vec::new() };
+    check(
+        |body| {
+            if let Body::Announce(announce) = body {
+                announce.short_ids = vec![0; 9].into()
+            }
+        },
+        announce(),
+        "announce.short_ids has 9 bytes, no multiple of 8",
+    );
+    check(
+        |body| {
+            if let Body::Announce(announce) = body {
+                announce.short_ids = vec![0; 8 * 1025].into()
+            }
+        },
+        announce(),
+        "announce.short_ids is 1025, more than 1024",
+    );
+    let request = Message::ChunkRequest { id: TxId::from_bytes([1; 32]), first: 0, count: 1 };
+    check(
+        |body| {
+            if let Body::ChunkRequest(request) = body {
+                request.count = 65
+            }
+        },
+        request.clone(),
+        "chunk_request.count is 65, more than 64",
+    );
+    check(
+        |body| {
+            if let Body::ChunkRequest(request) = body {
+                request.id = vec![0; 31].into()
+            }
+        },
+        request,
+        "chunk_request.id has 31 bytes, not 32",
+    );
+    let hello = Message::Hello(Hello {
+        version: 1,
+        version_min: 1,
+        network: "net".into(),
+        incarnation: 1,
+        session: [0; 16],
+        received: 0,
+        rows: 1,
+        record: None,
+    });
+    check(
+        |body| {
+            if let Body::Hello(hello) = body {
+                hello.rows = 3
+            }
+        },
+        hello,
+        "hello.rows is '3': a row count is a power of two",
+    );
+}
+
+#[test]
+fn a_longer_frame_than_allowed_is_refused_unread() {
+    let error = decode_frame(Bytes::from(vec![0; bounds::FRAME_BYTES_MAX + 1])).expect_err("too long");
+    assert_eq!(error, FrameError::TooLarge { field: "frame", actual: 65_537, max: 65_536 });
+}
+
+#[test]
+fn a_body_of_a_later_version_is_unknown_and_keeps_its_number() {
+    // Field 47 of Frame, empty message: not known to this version.
+    let mut bytes = sorcha_proto::v1::Frame { sequence: 7, ..Default::default() }.encode_to_vec();
+    bytes.extend([0xfa, 0x02, 0x00]);
+    let frame = decode_frame(bytes.into()).expect("tolerated");
+    assert_eq!((frame.sequence, frame.message), (7, Message::Unknown));
+}
+
+#[test]
+fn fields_of_a_later_version_survive_relaying() {
+    let header = Header {
+        network: "net".into(),
+        origin: PeerId::of_uri("origin"),
+        incarnation: 1,
+        sequence: 1,
+        register: String::new(),
+        published: WallTime::from_unix_ms(1),
+        body_bytes: 0,
+        body_root: Hash::from_bytes([0; 32]),
+    };
+    let mut signed = encode_header(&header).to_vec();
+    // Field 40 (varint) of TransactionHeader.
+    signed.extend([0xc0, 0x02, 0x05]);
+    let signed = Bytes::from(signed);
+    let decoded = decode_header(signed.clone()).expect("tolerated");
+    let envelope = Arc::new(Envelope::new(decoded, signed.clone(), Bytes::new(), Bytes::new()));
+    let push = Push { envelope: envelope.clone(), body: None, rows: 1, head: false, hops: 1 };
+    let frame = Frame { sequence: 1, ack: 0, ack_bits: 0, message: Message::Push(push) };
+    let Message::Push(relayed) = decode_frame(encode_frame(&frame)).expect("a frame").message else {
+        panic!("not a push")
+    };
+    assert_eq!((relayed.envelope.signed(), relayed.envelope.id()), (&signed, envelope.id()));
+}
