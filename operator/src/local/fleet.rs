@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use super::endpoints::{Endpoint, Endpoints};
 use super::event::{Event, Unlinked};
 use super::log;
-use super::peer::{self, Change, Farewell, Order, Surroundings, Wanted};
+use super::peer::{self, Change, Farewell, Message, Order, Surroundings, Wanted};
 use super::state::PeerFolder;
 use super::status::PeerStatus;
 
@@ -36,6 +36,8 @@ struct Member {
     orders: mpsc::Sender<Order>,
     pid: Option<u32>,
     status: PeerStatus,
+    /// Of the last restart order; reports of an older one are of a process that is being replaced.
+    generation: u32,
     /// It ended by itself then and is not linked again yet.
     ended: Option<Instant>,
     leaving: bool,
@@ -103,6 +105,13 @@ impl Fleet {
         difference
     }
 
+    /// Takes a plan in which a peer that is down has other ports; that is no new goal.
+    pub(super) fn relocate(&mut self, wanted: Vec<PeerProcess>, shutdown_deadline: Duration) {
+        let goal = self.goal.take();
+        self.want(wanted, shutdown_deadline);
+        self.goal = goal;
+    }
+
     /// Starts, restarts and dismisses what is due now.
     pub(super) fn step(&mut self) {
         let wanted: BTreeSet<&str> = self.wanted.iter().map(|process| process.name.as_str()).collect();
@@ -129,7 +138,8 @@ impl Fleet {
                         member.process = process.clone();
                         member.pid = None;
                         member.status = PeerStatus::default();
-                        member.order(Order::Restart(Box::new(process.clone())));
+                        member.generation += 1;
+                        member.order(Order::Restart(Box::new(process.clone()), member.generation));
                     }
                 }
                 Some(member) => member.process.clone_from(process),
@@ -138,20 +148,22 @@ impl Fleet {
     }
 
     /// Takes in what a peer's task reports; tells what the user should know of it.
-    pub(super) fn take(&mut self, name: &str, change: Change, stopping: bool) -> Vec<Event> {
+    pub(super) fn take(&mut self, message: Message, stopping: bool) -> Vec<Event> {
         let size = self.wanted.len();
-        let Some(member) = self.members.get_mut(name) else { return Vec::new() };
+        let Message { peer, generation, change } = message;
+        let Some(member) = self.members.get_mut(&peer) else { return Vec::new() };
+        let current = generation == member.generation;
         let mut events = Vec::new();
-        let peer = name.to_owned();
         match change {
             Change::Started { pid } => {
-                member.pid = Some(pid);
-                member.status = PeerStatus::default();
+                if current {
+                    member.pid = Some(pid);
+                    member.status = PeerStatus::default();
+                }
                 events.push(Event::Started { peer, pid });
             }
             Change::Answers(status) => {
-                // Between a restart order and the new process an answer is of the old one.
-                if let Some(pid) = member.pid {
+                if let (true, Some(pid)) = (current, member.pid) {
                     member.status = status;
                     if member.is_linked(size)
                         && let Some(ended) = member.ended.take()
@@ -161,9 +173,11 @@ impl Fleet {
                 }
             }
             Change::Ended { how, restart_in, crash_loop } => {
-                member.pid = None;
-                member.status = PeerStatus::default();
-                member.ended.get_or_insert_with(Instant::now);
+                if current {
+                    member.pid = None;
+                    member.status = PeerStatus::default();
+                    member.ended.get_or_insert_with(Instant::now);
+                }
                 events.push(Event::Exited { peer: peer.clone(), how, restart_in_ms: millis(restart_in) });
                 if let Some(failures) = crash_loop {
                     let log = PeerFolder(&member.process.directory).log();
@@ -173,7 +187,7 @@ impl Fleet {
             }
             Change::Stopped { killed } => {
                 let directory = member.process.directory.clone();
-                self.members.remove(name);
+                self.members.remove(&peer);
                 if !stopping {
                     events.push(Event::Removed { peer, directory, killed });
                 }
@@ -260,10 +274,17 @@ impl Fleet {
         self.members.is_empty()
     }
 
-    /// Ports that the network's own processes hold.
-    pub(super) fn ports(&self) -> BTreeSet<u16> {
-        let running = self.members.values().filter(|member| member.pid.is_some());
-        running.flat_map(|member| ports_of(&member.process)).collect()
+    /// Ports that are the network's own, apart from those of one peer that is known to be down. A peer whose process
+    /// may have started a moment ago counts as holding its ports.
+    pub(super) fn ports_apart_from(&self, down: Option<&str>) -> BTreeSet<u16> {
+        let others = self.members.iter().filter(|(name, _)| Some(name.as_str()) != down);
+        others.flat_map(|(_, member)| ports_of(&member.process)).collect()
+    }
+
+    /// True when this report is of a peer that is down now, with the ports that it is wanted on.
+    pub(super) fn is_down(&self, message: &Message) -> bool {
+        let current = self.members.get(&message.peer).is_some_and(|it| it.generation == message.generation);
+        current && matches!(message.change, Change::Ended { .. })
     }
 
     /// Ports of one wanted peer.
@@ -312,7 +333,7 @@ pub(super) enum Outcome {
 impl Member {
     fn new(process: PeerProcess, orders: mpsc::Sender<Order>) -> Self {
         let status = PeerStatus::default();
-        Self { process, orders, pid: None, status, ended: None, leaving: false }
+        Self { process, orders, pid: None, status, generation: 0, ended: None, leaving: false }
     }
 
     fn is_linked(&self, peers: usize) -> bool {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sorcha_operator_plan::check::check_processes;
 use sorcha_operator_plan::processes::{ObservedMachine, ProcessPlan, plan_processes};
 use sorcha_operator_plan::{Validated, validate};
 
@@ -37,5 +38,11 @@ impl Manifest {
     /// Every process of it on this machine.
     pub(super) fn plan(&self, machine: &ObservedMachine) -> Result<ProcessPlan, String> {
         plan_processes(&self.network, machine).map_err(|error| error.to_string())
+    }
+
+    /// The first thing in which a plan contradicts this manifest or itself.
+    pub(super) fn check(&self, plan: &ProcessPlan, machine: &ObservedMachine) -> Result<(), String> {
+        let broken = check_processes(plan, &self.network, machine).into_iter().next();
+        broken.map_or(Ok(()), |broken| Err(broken.to_string()))
     }
 }

@@ -1,13 +1,12 @@
 //! A network as supervised processes on this machine, from the same manifest and plan as in a cluster.
 //!
-//! A file per step: `load` the manifest, `observe` the machine, plan (in `sorcha-operator-plan`), `check` the
-//! plan, write `files` and `certificates`, then `supervise`: a `fleet` of tasks, one per `peer`. What happens is
-//! an `event`, told by `report`. Nothing here decides names, ports or configuration: the plan does.
+//! A file per step: `load` the manifest, `observe` the machine, plan and check (in `sorcha-operator-plan`), write
+//! `files` and `certificates`, then `supervise`: a `fleet` of tasks, one per `peer`. What happens is an `event`, told
+//! by `report`. Nothing here decides names, ports or configuration: the plan does.
 
 mod backoff;
 mod binary;
 mod certificates;
-mod check;
 mod endpoints;
 mod error;
 mod event;

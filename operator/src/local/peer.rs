@@ -3,6 +3,7 @@
 //! A task per peer, which takes [`Order`]s and reports every [`Change`]. It knows nothing of the other peers.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -35,8 +36,8 @@ const ORDERS_MAX: usize = 8;
 pub(super) enum Order {
     /// End the process and the task.
     Stop(Farewell),
-    /// End the process and start it as planned now.
-    Restart(Box<PeerProcess>),
+    /// End the process and start it as planned now; what is reported from then on carries this generation.
+    Restart(Box<PeerProcess>, u32),
 }
 
 /// How a process is ended.
@@ -52,7 +53,7 @@ impl Order {
     fn farewell(&self) -> Farewell {
         match self {
             Self::Stop(farewell) => *farewell,
-            Self::Restart(_) => Farewell::Stopping,
+            Self::Restart(..) => Farewell::Stopping,
         }
     }
 }
@@ -83,6 +84,17 @@ pub(super) enum Change {
     },
 }
 
+/// A change, and whose.
+#[derive(Debug)]
+pub(super) struct Message {
+    /// Name of the peer.
+    pub(super) peer: String,
+    /// Of the last restart order that the task has followed; 0 before the first.
+    pub(super) generation: u32,
+    /// What happened.
+    pub(super) change: Change,
+}
+
 /// What all peers' tasks share.
 #[derive(Debug, Clone)]
 pub(super) struct Surroundings {
@@ -90,8 +102,8 @@ pub(super) struct Surroundings {
     pub(super) binary: PathBuf,
     /// Asks peers.
     pub(super) client: StatusClient,
-    /// Reports go here, with the peer's name.
-    pub(super) changes: mpsc::Sender<(String, Change)>,
+    /// Reports go here.
+    pub(super) changes: mpsc::Sender<Message>,
     /// Of the network as a whole.
     pub(super) network: watch::Receiver<Wanted>,
     /// True: whoever is being stopped is killed without delay.
@@ -110,12 +122,13 @@ pub(super) struct Wanted {
 /// Starts the task. Dropping the sender stops the peer.
 pub(super) fn start(process: PeerProcess, surroundings: Surroundings) -> mpsc::Sender<Order> {
     let (orders, receiver) = mpsc::channel(ORDERS_MAX);
-    let task = Peer { process, surroundings, orders: receiver, backoff: Backoff::default() };
+    let task = Peer { generation: 0, process, surroundings, orders: receiver, backoff: Backoff::default() };
     tokio::spawn(task.run());
     orders
 }
 
 struct Peer {
+    generation: u32,
     process: PeerProcess,
     surroundings: Surroundings,
     orders: mpsc::Receiver<Order>,
@@ -148,7 +161,7 @@ impl Peer {
                             let mut order = order.unwrap_or(Order::Stop(Farewell::Stopping));
                             let killed = self.stop(&mut running, order.farewell()).await;
                             // Of what was ordered meanwhile the last counts, but a stop counts for good.
-                            while let (Order::Restart(_), Ok(next)) = (&order, self.orders.try_recv()) {
+                            while let (Order::Restart(..), Ok(next)) = (&order, self.orders.try_recv()) {
                                 order = next;
                             }
                             if matches!(order, Order::Stop(_)) {
@@ -166,8 +179,9 @@ impl Peer {
                     self.report(Change::Stopped { killed: false }).await;
                     return;
                 }
-                Some(Order::Restart(process)) => {
+                Some(Order::Restart(process, generation)) => {
                     self.process = *process;
+                    self.generation = generation;
                     self.backoff = Backoff::default();
                 }
                 None => {}
@@ -235,8 +249,8 @@ impl Peer {
         }
         // It ended in this very moment: then it needs no kill.
         let _ = running.child.start_kill();
-        let _ = running.child.wait().await;
-        true
+        let status = running.child.wait().await;
+        status.is_ok_and(|status| status.signal() == Some(Signal::KILL.as_raw()))
     }
 
     /// Waits for the end, until the deadline or a kill order.
@@ -256,7 +270,8 @@ impl Peer {
 
     async fn report(&self, change: Change) {
         // Nobody listens any more only when the supervisor itself is gone.
-        let _ = self.surroundings.changes.send((self.process.name.clone(), change)).await;
+        let message = Message { peer: self.process.name.clone(), generation: self.generation, change };
+        let _ = self.surroundings.changes.send(message).await;
     }
 }
 
@@ -297,7 +312,6 @@ fn spawn(binary: &Path, process: &PeerProcess) -> std::io::Result<Running> {
 }
 
 fn how(status: std::io::Result<ExitStatus>) -> String {
-    use std::os::unix::process::ExitStatusExt as _;
     match status {
         Err(error) => format!("was lost: {error}"),
         Ok(status) => match (status.code(), status.signal()) {

@@ -9,13 +9,12 @@ use sorcha_operator_plan::processes::{Notice, ProcessPlan};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use super::check::check;
 use super::error::LocalError;
 use super::event::Event;
 use super::fleet::{Fleet, Outcome};
 use super::load::Manifest;
 use super::observe::{is_taken, observe};
-use super::peer::{Change, Surroundings, Wanted};
+use super::peer::{Change, Message, Surroundings, Wanted};
 use super::report::{Format, Report};
 use super::state::StateDirectory;
 use super::status::StatusClient;
@@ -124,7 +123,7 @@ impl Network {
 
     /// The first start: every error ends it, because nothing runs yet.
     fn begin(&mut self) -> Result<(), LocalError> {
-        let plan = self.plan(&self.manifest)?;
+        let plan = self.plan(&self.manifest, None)?;
         self.report.tell(&Event::Planned {
             network: self.name.clone(),
             peers: plan.peers.len(),
@@ -138,13 +137,13 @@ impl Network {
         Ok(())
     }
 
-    /// Observes, plans, checks.
-    fn plan(&self, manifest: &Manifest) -> Result<ProcessPlan, LocalError> {
-        let observed = observe(&self.state, manifest.peers(), &self.fleet.ports());
+    /// Observes, plans, checks. Ports of a peer that is down may be taken by others meanwhile.
+    fn plan(&self, manifest: &Manifest, down: Option<&str>) -> Result<ProcessPlan, LocalError> {
+        let observed = observe(&self.state, manifest.peers(), &self.fleet.ports_apart_from(down));
         let plan = manifest
             .plan(&observed)
             .map_err(|message| LocalError::Invalid { path: self.options.manifest.clone(), message })?;
-        check(&plan, self.state.root(), &observed.ports_taken).map_err(LocalError::Unsound)?;
+        manifest.check(&plan, &observed).map_err(LocalError::Unsound)?;
         Ok(plan)
     }
 
@@ -192,7 +191,7 @@ impl Network {
     }
 
     fn change(&mut self, manifest: Manifest) -> Result<(), LocalError> {
-        let plan = self.plan(&manifest)?;
+        let plan = self.plan(&manifest, None)?;
         self.manifest = manifest;
         self.prepare(&plan)?;
         let (from, to) = (self.fleet.size(), plan.peers.len());
@@ -204,21 +203,20 @@ impl Network {
         Ok(())
     }
 
-    /// Plans again after another program has taken a port of a peer that ended.
-    fn move_from_taken_ports(&mut self) -> Result<(), LocalError> {
-        let plan = self.plan(&self.manifest)?;
+    /// Plans again after another program has taken a port of a peer that is down.
+    fn relocate(&mut self, peer: &str) -> Result<(), LocalError> {
+        let plan = self.plan(&self.manifest, Some(peer))?;
         self.prepare(&plan)?;
-        for peer in self.fleet.want(plan.peers, self.manifest.shutdown_deadline()).restarted {
-            if let Some(port) = self.fleet.ports_of(&peer).first() {
-                self.report.tell(&Event::Moved { port: *port, peer });
-            }
+        self.fleet.relocate(plan.peers, self.manifest.shutdown_deadline());
+        if let Some(port) = self.fleet.ports_of(peer).first() {
+            self.report.tell(&Event::Moved { peer: peer.to_owned(), port: *port });
         }
         Ok(())
     }
 
     async fn supervise(
         mut self,
-        mut changes: mpsc::Receiver<(String, Change)>,
+        mut changes: mpsc::Receiver<Message>,
         mut watch: Watch,
         mut signals: Signals,
         kill: watch::Sender<bool>,
@@ -227,7 +225,7 @@ impl Network {
             tokio::time::interval_at(tokio::time::Instant::now() + CERTIFY_INTERVAL, CERTIFY_INTERVAL);
         loop {
             let verdict = tokio::select! {
-                Some((peer, change)) = changes.recv() => self.take(&peer, change),
+                Some(message) = changes.recv() => self.take(message),
                 text = watch.changed() => {
                     self.follow(text);
                     Verdict::GoOn
@@ -248,14 +246,15 @@ impl Network {
         }
     }
 
-    fn take(&mut self, peer: &str, change: Change) -> Verdict {
-        let ended = matches!(change, Change::Ended { .. });
-        for event in self.fleet.take(peer, change, false) {
+    fn take(&mut self, message: Message) -> Verdict {
+        let peer = message.peer.clone();
+        let down = self.fleet.is_down(&message);
+        for event in self.fleet.take(message, false) {
             self.report.tell(&event);
         }
-        if ended
-            && self.fleet.ports_of(peer).into_iter().any(is_taken)
-            && let Err(error) = self.move_from_taken_ports()
+        if down
+            && self.fleet.ports_of(&peer).into_iter().any(is_taken)
+            && let Err(error) = self.relocate(&peer)
         {
             self.report.tell(&Event::Warning { message: crate::cli::chain(&error) });
         }
@@ -319,7 +318,7 @@ impl Network {
     /// Stops all peers and waits for the last; a second signal kills them.
     async fn stop(
         mut self,
-        mut changes: mpsc::Receiver<(String, Change)>,
+        mut changes: mpsc::Receiver<Message>,
         mut signals: Signals,
         kill: watch::Sender<bool>,
     ) -> Result<(), LocalError> {
@@ -329,9 +328,9 @@ impl Network {
         let mut outcome = Ok(());
         while !self.fleet.is_empty() {
             tokio::select! {
-                Some((peer, change)) = changes.recv() => {
-                    killed += usize::from(matches!(change, Change::Stopped { killed: true }));
-                    self.fleet.take(&peer, change, true);
+                Some(message) = changes.recv() => {
+                    killed += usize::from(matches!(message.change, Change::Stopped { killed: true }));
+                    self.fleet.take(message, true);
                 }
                 _ = signals.next(), if outcome.is_ok() => {
                     kill.send_replace(true);

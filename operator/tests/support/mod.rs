@@ -1,11 +1,10 @@
 //! Runs the real `sorcha-operator local` over stand-in peers and reads its events.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -17,19 +16,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Events that wait to be looked at, at most; no test makes as many.
 const EVENTS_MAX: usize = 10_000;
 
-/// One network at a time: a port that a peer frees for a moment would else be taken by the network of another test,
-/// which is not what most tests are about.
-static MACHINE: Mutex<()> = Mutex::new(());
-
 /// A directory with a manifest and states.
 pub(crate) struct Place {
     directory: tempfile::TempDir,
-    _alone: MutexGuard<'static, ()>,
+    /// One network at a time on this machine: a port that a peer frees for a moment would else be taken by the network
+    /// of another test. The lock is on the directory of temporary files, so that it leaves no file behind.
+    _alone: fs::File,
 }
 
 impl Place {
     pub(crate) fn new(replicas: usize) -> Self {
-        let alone = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = fs::File::open(std::env::temp_dir()).expect("the directory of temporary files");
+        alone.lock().expect("locked");
         let place = Self { directory: tempfile::tempdir().expect("a temporary directory"), _alone: alone };
         place.write(replicas, "");
         place
@@ -148,7 +146,7 @@ impl Supervisor {
                     if why == RecvTimeoutError::Disconnected {
                         let _ = self.child.stderr.take().expect("piped").read_to_string(&mut stderr);
                     }
-                    panic!("no fitting {kind} came ({why}): {:#?}\n{stderr}", self.seen);
+                    panic!("no fitting {kind} came ({why}): {stderr}");
                 }
             }
         }
@@ -187,6 +185,11 @@ impl Supervisor {
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.seen.extend(self.events.try_iter());
+            let told: Vec<String> = self.seen.iter().map(ToString::to_string).collect();
+            let _ = writeln!(std::io::stderr(), "events so far:\n{}", told.join("\n"));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         for pid in running(&self.network) {
@@ -214,7 +217,7 @@ pub(crate) fn running(network: &Path) -> Vec<u32> {
 }
 
 /// Waits until a condition holds.
-pub(crate) fn until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !condition() {
         assert!(begin.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
