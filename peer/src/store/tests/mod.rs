@@ -5,6 +5,7 @@ mod checking;
 mod durability;
 mod keys;
 mod opening;
+mod queueing;
 mod ranges;
 mod reading;
 
