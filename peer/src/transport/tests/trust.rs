@@ -1,18 +1,27 @@
 //! Who gets a link and who does not.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
+use rustls::client::Resumption;
+use rustls::{ClientConfig, HandshakeKind};
+use rustls_pki_types::ServerName;
 use sorcha_peer_core::event::DialError;
 
-use super::{Peer, World, link};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
-/// Dials an honest peer of `ours` with the certificates of `tls`, and the other way round; both must come to
-/// nothing, the honest side with `honest` in its sentence, the other being told that it was refused.
+use super::{Peer, SOON, World, link};
+
 #[track_caller]
 fn untrusted(error: &DialError, part: &str) {
     assert!(matches!(error, DialError::Untrusted(_)), "{error:?}");
     assert!(error.to_string().contains(part), "{error}\nwanted: {part}");
 }
 
+/// Neither side's dial gives a link: the honest one says why (`part`), the other that it was refused.
 async fn refused(mut honest: Peer, mut other: Peer, part: &str) {
     honest.dial(1, &other);
     untrusted(&honest.dial_failed().await, part);
@@ -78,4 +87,32 @@ async fn a_reload_is_used_by_the_next_handshake() {
     tls.reload(Timestamp::now()).unwrap();
     bob.dial(2, &alice);
     untrusted(&bob.dial_failed().await, "it refuses this peer's certificate");
+}
+
+#[tokio::test]
+async fn a_client_that_would_resume_a_session_is_checked_again() {
+    let (world, stranger) = (World::new(), World::new());
+    let tls = world.tls("net", "alice", Timestamp::now(), &[&stranger]);
+    let alice = Peer::start(tls.clone(), 10).await;
+    let mut config =
+        ClientConfig::clone(&stranger.tls("net", "bob", Timestamp::now(), &[&world]).current().client);
+    config.resumption = Resumption::in_memory_sessions(8);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let connector = TlsConnector::from(Arc::new(config));
+    let ask = async || {
+        let tcp = TcpStream::connect(alice.at).await.unwrap();
+        let mut stream = connector.connect(ServerName::try_from("peer").unwrap(), tcp).await.unwrap();
+        assert_eq!(stream.get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
+        let request = b"GET /v1/identity HTTP/1.1\r\nhost: peer\r\nconnection: close\r\n\r\n";
+        let _ = stream.write_all(request).await;
+        let mut answer = Vec::new();
+        let _ = timeout(SOON, stream.read_to_end(&mut answer)).await.unwrap();
+        String::from_utf8(answer).unwrap()
+    };
+    for _ in 0..2 {
+        assert!(ask().await.starts_with("HTTP/1.1 200 OK"));
+    }
+    world.tls("net", "alice", Timestamp::now(), &[]);
+    tls.reload(Timestamp::now()).unwrap();
+    assert_eq!(ask().await, "");
 }
