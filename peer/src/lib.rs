@@ -5,8 +5,13 @@
 
 pub mod api;
 pub mod cli;
+pub mod driver;
+pub mod effects;
+pub mod log;
 pub mod metrics;
 pub mod node;
+pub mod run;
 pub mod store;
 pub mod tls;
 pub mod transport;
+pub mod verify;

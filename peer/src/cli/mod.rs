@@ -81,6 +81,8 @@ impl Global {
 /// What `sorcha-peer` does.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Run a peer until SIGTERM or SIGINT
+    Run(RunArgs),
     /// Submit a transaction and print its id
     Submit(SubmitArgs),
     /// Print transactions in the order of their arrival, and wait for more
@@ -189,7 +191,8 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// The program: standard streams in, exit code out.
 pub fn main() -> ExitCode {
-    let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr());
+    // Not locked for good: the log of `run` is written by other threads.
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     ExitCode::from(run(std::env::args_os(), &mut Console::standard(&mut out, &mut err)))
 }
 
@@ -211,6 +214,7 @@ where
 fn dispatch(cli: Cli, console: &mut Console<'_>) -> Result<(), Failure> {
     let Cli { global, verb } = cli;
     match verb {
+        Verb::Run(args) => Ok(crate::run::run(&args)?),
         Verb::Submit(args) => block_on(submit::submit(&global, &args, console)),
         Verb::Tail(args) => block_on(tail::tail(&global, &args, console)),
         Verb::Status => block_on(show::status(&global, console)),

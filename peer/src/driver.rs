@@ -1,0 +1,217 @@
+//! The loop around the pure core: await an input, hand it over, drain the outputs, start the effects.
+//!
+//! It decides nothing. Nothing here blocks: effects answer later, as inputs, through the completions
+//! channel, which needs no bound of its own because the core bounds the operations under way.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use sorcha_peer_core::event::{Accepted, Event, Submit, SubmitRefused};
+use sorcha_peer_core::peer::Peer;
+use sorcha_peer_core::types::{Now, Time, WallTime};
+use sorcha_peer_core::{Input, Output};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::effects::Effects;
+use crate::metrics::Metrics;
+use crate::node::{Command, NodeEvent};
+
+/// Inputs taken from one channel before the others are looked at again, so that a flood from the
+/// network does not keep local commands waiting (guess; each takes microseconds).
+const BATCH_MAX: usize = 64;
+/// Longest sleep without a look at the deadline, so that a clock fault cannot stall the peer (guess).
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+/// How long the queued goodbyes may take after the core has nothing more to say (guess).
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// Reads both clocks together.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// The monotonic clock begins now.
+    pub fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// Both clocks.
+    pub fn now(&self) -> Now {
+        let us = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Now { time: Time::from_micros(us), wall: wall_now() }
+    }
+
+    fn instant(&self, time: Time) -> Instant {
+        self.start + Duration::from_micros(time.as_micros())
+    }
+}
+
+/// The system's clock; 0 where it stands before 1970.
+pub fn wall_now() -> WallTime {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    WallTime::from_unix_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Where the driver's inputs come from.
+#[derive(Debug)]
+pub struct Sources {
+    /// From links; bounded, so that the sockets feel it when the core is behind.
+    pub network: mpsc::Receiver<Input>,
+    /// Answers of effects.
+    pub completions: mpsc::UnboundedReceiver<Input>,
+    /// From the local APIs.
+    pub commands: mpsc::Receiver<Command>,
+    /// Resolves when the process shall stop.
+    pub stop: oneshot::Receiver<Stop>,
+}
+
+/// How the process shall stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stop {
+    /// The peer leaves for good: the others are told to forget it.
+    pub leaving: bool,
+}
+
+/// The core with everything around it.
+pub struct Driver {
+    core: Peer,
+    clock: Clock,
+    effects: Effects,
+    metrics: Metrics,
+    events: broadcast::Sender<Arc<NodeEvent>>,
+    submissions: BTreeMap<u64, oneshot::Sender<Result<Accepted, SubmitRefused>>>,
+    last_submission: u64,
+}
+
+impl Driver {
+    /// Puts the parts together; nothing runs yet.
+    pub fn new(
+        core: Peer,
+        clock: Clock,
+        effects: Effects,
+        metrics: Metrics,
+        events: broadcast::Sender<Arc<NodeEvent>>,
+    ) -> Self {
+        Self { core, clock, effects, metrics, events, submissions: BTreeMap::new(), last_submission: 0 }
+    }
+
+    /// Runs until it is stopped and all links have said goodbye, or `deadline` after the stop has passed.
+    pub async fn run(mut self, mut sources: Sources, deadline: Duration) {
+        self.drain();
+        let stop = loop {
+            let wake = self.sleep_until();
+            tokio::select! {
+                Some(input) = sources.network.recv() => {
+                    self.handle(input);
+                    self.drain_batch(&mut sources);
+                }
+                Some(input) = sources.completions.recv() => {
+                    self.handle(input);
+                    self.drain_batch(&mut sources);
+                }
+                Some(command) = sources.commands.recv() => {
+                    if let Some(stop) = self.command(command) {
+                        break stop;
+                    }
+                }
+                () = tokio::time::sleep_until(wake.into()) => self.handle(Input::Tick),
+                stop = &mut sources.stop => break stop.unwrap_or(Stop { leaving: false }),
+            }
+        };
+        self.shut_down(&mut sources, stop, deadline).await;
+    }
+
+    async fn shut_down(&mut self, sources: &mut Sources, stop: Stop, deadline: Duration) {
+        tracing::info!(leaving = stop.leaving, "stopping: saying goodbye on every link");
+        let last = Instant::now() + deadline;
+        self.handle(Input::Shutdown { leaving: stop.leaving });
+        loop {
+            let status = self.core.status();
+            if status.peers_linked == 0 && status.submissions_pending == 0 {
+                tokio::time::sleep(SETTLE.min(last.saturating_duration_since(Instant::now()))).await;
+                return;
+            }
+            let wake = self.sleep_until().min(last);
+            tokio::select! {
+                Some(input) = sources.network.recv() => self.handle(input),
+                Some(input) = sources.completions.recv() => self.handle(input),
+                Some(command) = sources.commands.recv() => {
+                    // A second wish to stop changes nothing.
+                    self.command(command);
+                }
+                () = tokio::time::sleep_until(wake.into()) => {
+                    if Instant::now() >= last {
+                        let links = status.peers_linked;
+                        tracing::warn!(links, "stopping with links still open: the shutdown deadline has passed");
+                        return;
+                    }
+                    self.handle(Input::Tick);
+                }
+            }
+        }
+    }
+
+    fn drain_batch(&mut self, sources: &mut Sources) {
+        for _ in 0..BATCH_MAX {
+            let Ok(input) = sources.completions.try_recv() else { break };
+            self.handle(input);
+        }
+        for _ in 0..BATCH_MAX {
+            let Ok(input) = sources.network.try_recv() else { break };
+            self.handle(input);
+        }
+    }
+
+    fn sleep_until(&self) -> Instant {
+        let latest = Instant::now() + SLEEP_MAX;
+        self.core.poll_deadline().map_or(latest, |(time, _)| self.clock.instant(time).min(latest))
+    }
+
+    fn command(&mut self, command: Command) -> Option<Stop> {
+        match command {
+            Command::Submit { register, body, idempotency_key, reply } => {
+                self.last_submission += 1;
+                let token = self.last_submission;
+                self.submissions.insert(token, reply);
+                self.handle(Input::Submit(Submit { token, register, body, idempotency_key }));
+            }
+            // Whoever asked and went away needs no answer.
+            Command::Status(reply) => drop(reply.send(self.core.status())),
+            Command::Peers(reply) => drop(reply.send(self.core.peers())),
+            Command::Leave(reply) => {
+                let _gone = reply.send(());
+                return Some(Stop { leaving: true });
+            }
+        }
+        None
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.core.handle(self.clock.now(), input);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                Output::Event(event) => self.publish(event),
+                Output::SubmitReply { token, result } => {
+                    if let Some(reply) = self.submissions.remove(&token) {
+                        // A client that went away learns the outcome by its idempotency key.
+                        drop(reply.send(result));
+                    }
+                }
+                effect => self.effects.start(effect),
+            }
+        }
+    }
+
+    fn publish(&mut self, event: Event) {
+        self.metrics.observe_event(&event);
+        crate::log::event(&event);
+        // Nobody may be watching.
+        drop(self.events.send(Arc::new(NodeEvent { at: wall_now(), event })));
+    }
+}

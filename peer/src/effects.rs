@@ -1,0 +1,135 @@
+//! Starts what the core asks for and sends the answers back as inputs.
+//!
+//! Reads run on tokio's blocking threads (bounded when the runtime is built); writes on the store's own
+//! thread; signatures in the verification pool. The core bounds how many of each are under way.
+
+use sorcha_peer_core::event::{LoadWhat, Loaded, StoreFault};
+use sorcha_peer_core::types::bounds::PUSH_BODY_BYTES_MAX;
+use sorcha_peer_core::types::{OpId, TxId};
+use sorcha_peer_core::{Input, Output};
+use tokio::sync::mpsc;
+
+use crate::driver::wall_now;
+use crate::store::Store;
+use crate::transport::Transport;
+use crate::verify::SignaturePool;
+
+/// Everything that can be set to work.
+pub struct Effects {
+    /// Writes and reads.
+    pub store: Store,
+    /// Links.
+    pub transport: Transport,
+    /// Signing and checking.
+    pub signatures: SignaturePool,
+    /// Where answers go.
+    pub completions: mpsc::UnboundedSender<Input>,
+}
+
+impl Effects {
+    /// Starts one effect; never blocks.
+    ///
+    /// # Panics
+    /// On outputs that are no effects: the driver handles those itself.
+    pub fn start(&self, output: Output) {
+        match output {
+            Output::Send { link, class, frame } => self.transport.send(link, class, &frame),
+            Output::Dial { op, address, expect } => self.transport.dial(op, address, expect),
+            Output::Close { link, reason } => self.transport.close(link, reason),
+            Output::Seal { op, header } => {
+                let done = self.completions.clone();
+                self.signatures.seal(header, move |result| answer(&done, Input::Sealed { op, result }));
+            }
+            Output::SealRecord { op, record } => {
+                let done = self.completions.clone();
+                self.signatures
+                    .seal_record(record, move |result| answer(&done, Input::RecordSealed { op, result }));
+            }
+            Output::Verify { op, item } => {
+                let done = self.completions.clone();
+                self.signatures.verify(item, move |verdict| answer(&done, Input::Verified { op, verdict }));
+            }
+            Output::Persist { op, envelope, body, idempotency_key } => {
+                let done = self.completions.clone();
+                let reply = move |result: Result<u64, StoreFault>| {
+                    let input = match result {
+                        Ok(_) => Input::Persisted { op },
+                        Err(fault) => Input::PersistFailed { op, fault },
+                    };
+                    answer(&done, input);
+                };
+                self.store.persist(envelope, body, idempotency_key, wall_now(), Box::new(reply));
+            }
+            Output::Load { op, id, what } => {
+                self.read(move |store| Input::Loaded { op, found: load(store, id, &what) });
+            }
+            Output::Lookup { op, ids } => self.read(move |store| {
+                // A store that cannot be read holds nothing as far as others are concerned.
+                let held = store.contains(&ids).unwrap_or_else(|fault| {
+                    report(op, &fault);
+                    vec![false; ids.len()]
+                });
+                Input::LookedUp { op, held }
+            }),
+            Output::Inspect { op, queries } => self.read(move |store| {
+                let views = store.inspect(&queries).unwrap_or_else(|fault| {
+                    report(op, &fault);
+                    Vec::new()
+                });
+                Input::Inspected { op, views }
+            }),
+            Output::Recall { op, idempotency_key } => self.read(move |store| {
+                let id = store.recall(&idempotency_key).unwrap_or_else(|fault| {
+                    report(op, &fault);
+                    None
+                });
+                Input::Recalled { op, id }
+            }),
+            Output::Remember { record } => self.store.remember(record),
+            Output::Forget { peer } => self.store.forget(peer),
+            Output::SubmitReply { .. } | Output::Event(_) => {
+                unreachable!("the driver handles replies and events itself")
+            }
+        }
+    }
+
+    fn read(&self, work: impl FnOnce(&Store) -> Input + Send + 'static) {
+        let (store, done) = (self.store.clone(), self.completions.clone());
+        tokio::task::spawn_blocking(move || answer(&done, work(&store)));
+    }
+}
+
+/// The driver may have ended; then nobody waits for the answer.
+fn answer(completions: &mpsc::UnboundedSender<Input>, input: Input) {
+    drop(completions.send(input));
+}
+
+fn report(op: OpId, fault: &StoreFault) {
+    tracing::warn!(op = op.0, "reading from the store failed: {fault}");
+}
+
+fn load(store: &Store, id: TxId, what: &LoadWhat) -> Option<Loaded> {
+    let found = match what {
+        LoadWhat::Envelope => load_envelope(store, id),
+        LoadWhat::Chunk { index } => {
+            store.chunk(&id, *index).map(|found| found.map(|(data, proof)| Loaded::Chunk { data, proof }))
+        }
+    };
+    found.unwrap_or_else(|fault| {
+        tracing::warn!(%id, "reading a transaction failed: {fault}");
+        None
+    })
+}
+
+fn load_envelope(store: &Store, id: TxId) -> Result<Option<Loaded>, StoreFault> {
+    let Some(stored) = store.transaction(&id)? else { return Ok(None) };
+    let body = if stored.envelope.header().body_bytes <= PUSH_BODY_BYTES_MAX as u64 {
+        match store.body(&id)? {
+            Some(body) => Some(body),
+            None => return Ok(None),
+        }
+    } else {
+        None
+    };
+    Ok(Some(Loaded::Envelope { envelope: stored.envelope, body }))
+}

@@ -1,0 +1,304 @@
+//! `sorcha-peer run`: puts the parts together, waits for a reason to stop, takes them apart in order.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sorcha_peer_config::{Config, LogFormat, Mode, Surroundings};
+use sorcha_peer_core::Input;
+use sorcha_peer_core::config as core_config;
+use sorcha_peer_core::peer::Peer;
+use sorcha_peer_core::types::{Address, WallTime};
+use sorcha_peer_pki::SpiffeId;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::listen::{ApiAddress, BindError, Listener};
+use crate::api::readiness::{Certificate, Readiness};
+use crate::cli::RunArgs;
+use crate::cli::console::Failure;
+use crate::driver::{Clock, Driver, Sources, Stop};
+use crate::effects::Effects;
+use crate::metrics::Metrics;
+use crate::node::{Identity, NodeHandle};
+use crate::store::{OpenError, Store, StoreOptions};
+use crate::tls::{TlsError, TlsState};
+use crate::transport::{Transport, TransportConfig, TransportError};
+use crate::verify::SignaturePool;
+
+/// Frames that wait for the driver; the sockets feel it when they do (guess: a few ms of work).
+const INPUTS_MAX: usize = 4_096;
+/// Requests of the local APIs that wait for the driver.
+const COMMANDS_MAX: usize = 1_024;
+/// Events that a slow watcher may be behind.
+const EVENTS_MAX: usize = 1_024;
+/// Threads for reads of the store and other blocking work.
+const BLOCKING_THREADS_MAX: usize = 16;
+/// Part of the shutdown deadline that is left for streams and store after the links have been closed.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// Why a peer does not run. Nothing was changed but, at most, the state directory's incarnation.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The file cannot be read.
+    #[error("the configuration file {path} cannot be read: {source}")]
+    Unreadable {
+        /// Which.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The configuration is wrong.
+    #[error("{path}: {problems}")]
+    Config {
+        /// Which file.
+        path: String,
+        /// All of them.
+        problems: String,
+    },
+    /// Certificates do not fit.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Trust domain, network id and name make no SPIFFE URI.
+    #[error("trustDomain, networkId and name make no identity: {0}")]
+    Identity(String),
+    /// The store does not open.
+    #[error("state.directory: {0}")]
+    Store(#[from] OpenError),
+    /// An API does not listen.
+    #[error("{key}: {source}")]
+    Bind {
+        /// Which setting.
+        key: &'static str,
+        /// Why.
+        source: BindError,
+    },
+    /// The TLS port does not listen.
+    #[error("listen.peer: {0}")]
+    Transport(#[from] TransportError),
+    /// Threads, signals, logs.
+    #[error("the process could not be set up: {0}")]
+    Setup(String),
+}
+
+impl From<RunError> for Failure {
+    /// 2 for what the user wrote, 1 for what the machine answered.
+    fn from(error: RunError) -> Self {
+        let sentence = error.to_string();
+        match error {
+            RunError::Unreadable { .. }
+            | RunError::Config { .. }
+            | RunError::Identity(_)
+            | RunError::Tls(_) => Self::Usage(sentence),
+            RunError::Store(_) | RunError::Bind { .. } | RunError::Transport(_) | RunError::Setup(_) => {
+                Self::Failed(sentence)
+            }
+        }
+    }
+}
+
+/// Runs a peer until it is told to stop.
+pub fn run(args: &RunArgs) -> Result<(), RunError> {
+    let config = load(&args.config, args.name.as_deref())?;
+    let setup = |error: std::io::Error| RunError::Setup(error.to_string());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build()
+        .map_err(setup)?;
+    let deadline = config.shutdown_deadline;
+    let result = runtime.block_on(serve(config));
+    runtime.shutdown_timeout(CLOSING.min(deadline));
+    result
+}
+
+fn load(path: &Path, name: Option<&str>) -> Result<Config, RunError> {
+    let shown = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| RunError::Unreadable { path: shown.clone(), source })?;
+    let mut environment: BTreeMap<String, String> =
+        std::env::vars().filter(|(key, _)| key.starts_with("SORCHA_")).collect();
+    if let Some(name) = name {
+        environment.insert("SORCHA_NAME".to_owned(), name.to_owned());
+    }
+    let host_name = rustix::system::uname().nodename().to_str().ok().map(str::to_owned);
+    let loaded = sorcha_peer_config::load(&text, &Surroundings { environment, host_name }, Mode::Run)
+        .map_err(|problems| RunError::Config { path: shown.clone(), problems: problems.to_string() })?;
+    let json = loaded.config.log_format == LogFormat::Json;
+    crate::log::init(&loaded.config.log_level, json)
+        .map_err(|problems| RunError::Config { path: shown.clone(), problems })?;
+    for warning in &loaded.warnings {
+        tracing::warn!(file = shown, "{warning}");
+    }
+    Ok(loaded.config)
+}
+
+async fn serve(config: Config) -> Result<(), RunError> {
+    let setup = |error: std::io::Error| RunError::Setup(error.to_string());
+    let uri = SpiffeId::new(&config.trust_domain, &config.network_id, &config.name)
+        .map_err(|error| RunError::Identity(error.to_string()))?;
+    let tls = Arc::new(TlsState::load(&config.tls_directory, uri, jiff::Timestamp::now())?);
+    let api = Listener::bind(&api_address(&config)).await;
+    let api = api.map_err(|source| RunError::Bind { key: "listen.api", source })?;
+    let admin = Listener::bind(&ApiAddress::Tcp(config.listen_admin.to_string())).await;
+    let admin = admin.map_err(|source| RunError::Bind { key: "listen.admin", source })?;
+
+    let (inputs, network) = mpsc::channel(INPUTS_MAX);
+    let transport_config = TransportConfig { listen: config.listen_peer, links_max: config.links_max };
+    let (transport, bound) =
+        Transport::start(transport_config, Arc::clone(&tls), inputs, axum::Router::new()).await?;
+
+    let options =
+        StoreOptions { directory: config.state_directory.clone(), cache_bytes_max: config.cache_bytes_max };
+    let (store, recovered) = tokio::task::spawn_blocking(move || Store::open(&options))
+        .await
+        .map_err(|error| RunError::Setup(error.to_string()))??;
+
+    let clock = Clock::start();
+    let core = Peer::new(
+        core_settings(&config, bound.port()),
+        core_config::Identity { uri: config.uri() },
+        core_config::Start { incarnation: recovered.incarnation, seed: entropy()?, known: recovered.records },
+        clock.now(),
+    );
+
+    let (completions_in, completions) = mpsc::unbounded_channel::<Input>();
+    let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
+    let (events, _) = broadcast::channel(EVENTS_MAX);
+    let (stop_in, stop) = oneshot::channel();
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let signatures = SignaturePool::start(Arc::clone(&tls), threads).map_err(setup)?;
+    let metrics = Metrics::new();
+    let readiness = Readiness::new();
+    tell_validity(&readiness, &tls);
+    let identity = identity(&config, recovered.incarnation);
+    tracing::info!(
+        uri = identity.uri,
+        incarnation = identity.incarnation,
+        transactions = recovered.transactions,
+        peer = %bound,
+        api = %api_address(&config),
+        admin = %config.listen_admin,
+        version = env!("CARGO_PKG_VERSION"),
+        "started"
+    );
+    let node = NodeHandle::new(commands_in, events.clone(), identity, store.clone(), config.body_bytes_max);
+    let effects = Effects {
+        store: store.clone(),
+        transport: transport.clone(),
+        signatures,
+        completions: completions_in,
+    };
+
+    let closing = CancellationToken::new();
+    let local = crate::api::serve_local(api, node.clone(), readiness.clone(), closing.clone());
+    let local = tokio::spawn(local);
+    let admin =
+        tokio::spawn(crate::api::serve_admin(admin, node, metrics.clone(), readiness, closing.clone()));
+    tokio::spawn(await_stop(stop_in).map_err(setup)?);
+
+    let driver = Driver::new(core, clock, effects, metrics, events);
+    let links_deadline = config.shutdown_deadline.saturating_sub(CLOSING).max(config.shutdown_deadline / 2);
+    driver.run(Sources { network, completions, commands, stop }, links_deadline).await;
+
+    closing.cancel();
+    let rest = config.shutdown_deadline - links_deadline;
+    let apis = async {
+        // What they ended with is logged by themselves.
+        let _ended = tokio::join!(local, admin);
+    };
+    let _late = tokio::time::timeout(rest, async { tokio::join!(apis, transport.shutdown(rest)) }).await;
+    // What was queued is committed; everything acknowledged is durable already.
+    let _closed = tokio::task::spawn_blocking(move || store.close()).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// A seed for the core's random generator.
+fn entropy() -> Result<u64, RunError> {
+    let random = ring::rand::generate::<[u8; 8]>(&ring::rand::SystemRandom::new());
+    let random = random.map_err(|_| RunError::Setup("the system gives no random numbers".to_owned()))?;
+    Ok(u64::from_le_bytes(random.expose()))
+}
+
+fn api_address(config: &Config) -> ApiAddress {
+    match &config.listen_api {
+        sorcha_peer_config::ApiAddress::Tcp(address) => ApiAddress::Tcp(address.to_string()),
+        sorcha_peer_config::ApiAddress::Unix(path) => ApiAddress::Unix(path.clone()),
+    }
+}
+
+fn identity(config: &Config, incarnation: u64) -> Identity {
+    let uri = config.uri();
+    Identity {
+        id: sorcha_peer_core::types::PeerId::of_uri(&uri),
+        uri,
+        name: config.name.clone(),
+        network: config.network_id.clone(),
+        site: config.site.clone(),
+        incarnation,
+    }
+}
+
+fn core_settings(config: &Config, port: u16) -> core_config::Config {
+    let specific = !config.listen_peer.ip().is_unspecified();
+    let own = || vec![format!("{}", std::net::SocketAddr::new(config.listen_peer.ip(), port))];
+    let advertise = match config.advertise.as_slice() {
+        [] if specific => own(),
+        given => given.to_vec(),
+    };
+    core_config::Config {
+        network: config.network_id.clone(),
+        advertise: advertise.into_iter().map(Address::new).collect(),
+        bootstrap: config.bootstrap.iter().map(Address::new).collect(),
+        site: config.site.clone(),
+        software: concat!("sorcha-peer/", env!("CARGO_PKG_VERSION")).to_owned(),
+        refresh_interval: config.refresh_interval,
+        heartbeat_interval: config.heartbeat_interval,
+        forget_after: config.forget_after,
+        body_bytes_max: config.body_bytes_max,
+        links_max: config.links_max,
+        submissions_max: config.submissions_max,
+        ..core_config::Config::default()
+    }
+}
+
+fn tell_validity(readiness: &Readiness, tls: &TlsState) {
+    let material = tls.current();
+    let wall = |at: jiff::Timestamp| WallTime::from_unix_ms(u64::try_from(at.as_millisecond()).unwrap_or(0));
+    readiness.set_certificate(Certificate {
+        not_before: wall(material.not_before),
+        not_after: wall(material.not_after),
+    });
+}
+
+/// Resolves on SIGTERM or SIGINT and, where `SORCHA_EXIT_WITH_STDIN=1` is set, at the end of standard input:
+/// a supervisor that dies takes its peers with it, however it dies.
+fn await_stop(stop: oneshot::Sender<Stop>) -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let with_stdin = std::env::var_os("SORCHA_EXIT_WITH_STDIN").is_some_and(|value| value == "1");
+    let (eof_in, eof) = oneshot::channel::<()>();
+    if with_stdin {
+        std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
+            // Whatever comes is thrown away; an error is an end like any other.
+            let _copied = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            let _gone = eof_in.send(());
+        })?;
+    }
+    Ok(async move {
+        let closed = async {
+            if !with_stdin || eof.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            _ = term.recv() => tracing::info!("SIGTERM"),
+            _ = int.recv() => tracing::info!("SIGINT"),
+            () = closed => tracing::info!("standard input was closed"),
+        }
+        // The driver may have ended by itself.
+        let _gone = stop.send(Stop { leaving: false });
+    })
+}
