@@ -283,7 +283,9 @@ mod tests {
     fn a_fingerprint_forgets_what_is_removed() {
         let ids = [[0xff; 32], [1; 32], [0x80; 32]].map(TxId::from_bytes);
         let mut all = Fingerprint::default();
-        ids.iter().for_each(|id| all.add(id));
+        for id in &ids {
+            all.add(id);
+        }
         all.remove(&ids[0]);
         let mut rest = Fingerprint::default();
         rest.add(&ids[2]);

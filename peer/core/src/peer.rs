@@ -206,12 +206,11 @@ impl Peer {
                 }
             }
             Input::Loaded { op, found } => self.loaded(op, found, now),
-            Input::LookedUp { op, held } => match self.ops.remove(&op) {
-                Some(Purpose::LookupTransaction(id)) => {
+            Input::LookedUp { op, held } => {
+                if let Some(Purpose::LookupTransaction(id)) = self.ops.remove(&op) {
                     self.transaction_looked_up(id, held.first().copied().unwrap_or(false), now);
                 }
-                _ => {}
-            },
+            }
             Input::Inspected { op, views } => self.inspected(op, views, now),
             Input::LinkUp(up) => self.link_up(up, now),
             Input::LinkDown { link, reason } => self.link_down(link, reason, now),

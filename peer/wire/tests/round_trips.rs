@@ -217,7 +217,7 @@ fn what_breaks_a_bound_is_named() {
     check(
         |body| {
             if let Body::Announce(announce) = body {
-                announce.short_ids = vec![0; 9].into()
+                announce.short_ids = vec![0; 9].into();
             }
         },
         announce(),
@@ -226,7 +226,7 @@ fn what_breaks_a_bound_is_named() {
     check(
         |body| {
             if let Body::Announce(announce) = body {
-                announce.short_ids = vec![0; 8 * 1025].into()
+                announce.short_ids = vec![0; 8 * 1025].into();
             }
         },
         announce(),
@@ -236,7 +236,7 @@ fn what_breaks_a_bound_is_named() {
     check(
         |body| {
             if let Body::ChunkRequest(request) = body {
-                request.count = 65
+                request.count = 65;
             }
         },
         request.clone(),
@@ -245,7 +245,7 @@ fn what_breaks_a_bound_is_named() {
     check(
         |body| {
             if let Body::ChunkRequest(request) = body {
-                request.id = vec![0; 31].into()
+                request.id = vec![0; 31].into();
             }
         },
         request,
@@ -264,7 +264,7 @@ fn what_breaks_a_bound_is_named() {
     check(
         |body| {
             if let Body::Hello(hello) = body {
-                hello.rows = 3
+                hello.rows = 3;
             }
         },
         hello,

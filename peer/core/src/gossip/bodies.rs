@@ -106,7 +106,9 @@ impl Bodies {
             progress: now,
             active: false,
         });
-        holders.iter().for_each(|holder| self.add_holder(&id, *holder));
+        for holder in holders {
+            self.add_holder(&id, *holder);
+        }
         self.activate(now);
         true
     }
@@ -235,7 +237,9 @@ impl Bodies {
         let stalled = |transfer: &Transfer| transfer.active && now.since(transfer.progress) >= STALLED_AFTER;
         let ids: Vec<TxId> =
             self.transfers.iter().filter(|(_, transfer)| stalled(transfer)).map(|(id, _)| *id).collect();
-        ids.iter().for_each(|id| drop(self.remove(id, now)));
+        for id in &ids {
+            self.remove(id, now);
+        }
         ids
     }
 
@@ -315,6 +319,7 @@ mod tests {
         Body::new(Bytes::from((0..bytes).map(|at| (at / 7) as u8).collect::<Vec<_>>()))
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "the shape that requests() asks for")]
     fn link(peer: &PeerId) -> Option<(LinkId, Duration)> {
         Some((LinkId(peer.prefix()), Duration::from_millis(10)))
     }
@@ -340,12 +345,12 @@ mod tests {
                     if request.link.0 == liar.prefix() {
                         let fake = Bytes::from(vec![9; data.len()]);
                         bodies.chunk(&id, &liar, index, &fake, &proof, now);
-                    } else if request.link.0 == good.prefix() {
-                        if let Took::Whole(whole) = bodies.chunk(&id, &good, index, &data, &proof, now) {
-                            assert_eq!(*whole, body);
-                            assert_eq!(bodies.bytes, 0);
-                            return;
-                        }
+                    } else if request.link.0 == good.prefix()
+                        && let Took::Whole(whole) = bodies.chunk(&id, &good, index, &data, &proof, now)
+                    {
+                        assert_eq!(*whole, body);
+                        assert_eq!(bodies.bytes, 0);
+                        return;
                     }
                 }
             }

@@ -67,9 +67,8 @@ impl Seen {
             Some(State::Pending) => Known::Pending,
             Some(State::Held) => Known::Held,
             Some(State::Refused(until)) if *until > now => Known::Refused,
-            Some(State::Refused(_)) => Known::New,
             None if published <= self.complete_since => Known::MaybeHeld,
-            None => Known::New,
+            Some(State::Refused(_)) | None => Known::New,
         }
     }
 
@@ -126,7 +125,7 @@ impl Seen {
 
     /// The id with this short form, among the newest. A salt is indexed when it is first used; the caller
     /// takes only salts of the present epochs, so that nobody can have one computed at will.
-    pub(crate) fn by_short(&mut self, salt: u64, short: &[u8; 8]) -> Option<TxId> {
+    pub(crate) fn by_short(&mut self, salt: u64, short: [u8; 8]) -> Option<TxId> {
         if !self.short.iter().any(|(known, _)| *known == salt) {
             if self.short.len() >= SALTS_MAX {
                 self.short.remove(0);
@@ -134,7 +133,7 @@ impl Seen {
             self.short.push((salt, self.recent.iter().map(|id| (short_id(salt, id), *id)).collect()));
         }
         let (_, index) = self.short.iter().find(|(known, _)| *known == salt)?;
-        index.get(short).copied().filter(|id| self.states.contains_key(id))
+        index.get(&short).copied().filter(|id| self.states.contains_key(id))
     }
 
     /// Salts that are indexed.
@@ -186,12 +185,12 @@ mod tests {
     fn short_forms_are_found_whenever_the_salt_came() {
         let mut seen = Seen::new(at(0));
         seen.held(id(1), at(1));
-        assert_eq!(seen.by_short(7, &short_id(7, &id(1))), Some(id(1)));
+        assert_eq!(seen.by_short(7, short_id(7, &id(1))), Some(id(1)));
         seen.held(id(2), at(2));
-        assert_eq!(seen.by_short(7, &short_id(7, &id(2))), Some(id(2)));
-        assert_eq!(seen.by_short(7, &short_id(7, &id(3))), None);
+        assert_eq!(seen.by_short(7, short_id(7, &id(2))), Some(id(2)));
+        assert_eq!(seen.by_short(7, short_id(7, &id(3))), None);
         for salt in 0..9 {
-            seen.by_short(salt, &[0; 8]);
+            seen.by_short(salt, [0; 8]);
         }
         assert_eq!(seen.salts().count(), SALTS_MAX);
     }

@@ -340,8 +340,8 @@ impl Session {
     }
 
     /// Pushes without acknowledgement, to go out on another link to the same peer.
-    pub(crate) fn unacknowledged(&mut self) -> Vec<Box<Push>> {
-        self.watched.drain(..).filter_map(|watched| watched.again).map(|(push, _)| push).collect()
+    pub(crate) fn unacknowledged(&mut self) -> Vec<Push> {
+        self.watched.drain(..).filter_map(|watched| watched.again).map(|(push, _)| *push).collect()
     }
 
     /// What the silence on this link asks for.

@@ -94,6 +94,11 @@ impl Bootstrap {
         }
     }
 
+    /// The address is being dialled.
+    pub(crate) fn is_dialling(&self, address: &Address) -> bool {
+        self.seeds.iter().any(|seed| seed.dialling && seed.address == *address)
+    }
+
     /// No address but the own one: nobody is expected.
     pub(crate) fn is_alone(&self, own: &[Address]) -> bool {
         self.seeds.iter().all(|seed| seed.found == Found::Myself || own.contains(&seed.address))

@@ -206,7 +206,7 @@ impl Peer {
         let pushes = self.links.get_mut(old).map(Session::unacknowledged).unwrap_or_default();
         self.retire(old, now);
         for push in pushes {
-            self.send_push(new, *push, 1, now);
+            self.send_push(new, push, 1, now);
         }
     }
 

@@ -263,6 +263,10 @@ impl Peer {
             }
             let Some(member) = self.roster.get(&peer) else { continue };
             let addresses = member.record.record.addresses.clone();
+            if addresses.iter().any(|address| self.bootstrap.is_dialling(address)) {
+                // It is about to be linked by the bootstrap address; that dial's end sets the timer again.
+                continue;
+            }
             let address = addresses[self.contacts.dialling(peer, addresses.len())].clone();
             self.dialling += 1;
             let op = self.op(Purpose::DialMember(peer, address.clone()));

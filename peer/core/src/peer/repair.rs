@@ -61,12 +61,11 @@ impl Peer {
         }
         let wait = (self.links.mean_delay() * 3 / 2).max(FETCH_WAIT_MIN);
         for short in short_ids {
-            match self.seen.by_short(salt, short) {
-                Some(id) => self.bodies.add_holder(&id, peer),
-                None => {
-                    let due = self.fetches.announced((salt, *short), link, now.time + wait);
-                    self.set_opt(Timer::Fetch, due);
-                }
+            if let Some(id) = self.seen.by_short(salt, *short) {
+                self.bodies.add_holder(&id, peer);
+            } else {
+                let due = self.fetches.announced((salt, *short), link, now.time + wait);
+                self.set_opt(Timer::Fetch, due);
             }
         }
     }
@@ -99,7 +98,7 @@ impl Peer {
     pub(super) fn fetch_asked(&mut self, link: LinkId, ids: &[TxId], salt: u64, short: &[[u8; 8]], now: Now) {
         let mut wanted = ids.to_vec();
         if announce::is_salt(&self.config.network, now.wall, salt) {
-            wanted.extend(short.iter().filter_map(|short| self.seen.by_short(salt, short)));
+            wanted.extend(short.iter().filter_map(|short| self.seen.by_short(salt, *short)));
         }
         self.queue_bulk(link, wanted.into_iter().map(Item::Fetched));
     }

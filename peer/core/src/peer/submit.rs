@@ -33,7 +33,7 @@ impl Peer {
         self.ops.remove(&op);
         let Some(submission) = self.admission.take(op) else { return };
         match id {
-            Some(id) => self.answer(&submission, Ok((id, 0)), true),
+            Some(id) => self.answer(&submission, &Ok((id, 0)), true),
             None => self.seal(submission, now),
         }
     }
@@ -71,7 +71,7 @@ impl Peer {
             }
             Err(reason) => {
                 self.admission.release(&submission);
-                self.answer(&submission, Err(SubmitRefused::Unsigned(reason)), false);
+                self.answer(&submission, &Err(SubmitRefused::Unsigned(reason)), false);
             }
         }
     }
@@ -81,7 +81,7 @@ impl Peer {
         let Some(envelope) = submission.envelope.clone() else { return };
         let (id, published) = (envelope.id(), envelope.header().published);
         self.seen.held(id, published);
-        self.answer(&submission, Ok((id, published.as_unix_ms())), false);
+        self.answer(&submission, &Ok((id, published.as_unix_ms())), false);
         self.event(Event::Accepted { id, body_bytes: envelope.header().body_bytes });
         let targets = push::from_origin(&self.me, self.rows, &id, &self.neighbours(now));
         self.push_to(&targets, &envelope, submission.body.bytes(), 1, now);
@@ -93,14 +93,14 @@ impl Peer {
             self.seen.release(&envelope.id());
         }
         self.admission.release(&submission);
-        self.answer(&submission, Err(SubmitRefused::Store(fault)), false);
+        self.answer(&submission, &Err(SubmitRefused::Store(fault)), false);
     }
 
     /// Answers a submission and all that followed it under the same key.
     fn answer(
         &mut self,
         submission: &Submission,
-        result: Result<(TxId, u64), SubmitRefused>,
+        result: &Result<(TxId, u64), SubmitRefused>,
         duplicate: bool,
     ) {
         let reply = |duplicate| {

@@ -71,8 +71,12 @@ fn push() -> impl Strategy<Value = Push> {
 
 fn message() -> impl Strategy<Value = Message> {
     let shorts = || proptest::collection::vec(any::<[u8; 8]>(), 0..4);
-    let salt =
-        || prop_oneof![Just(crate::gossip::announce::salt("test", WallTime::from_unix_ms(WALL_MS))), any::<u64>()];
+    let salt = || {
+        prop_oneof![
+            Just(crate::gossip::announce::salt("test", WallTime::from_unix_ms(WALL_MS))),
+            any::<u64>()
+        ]
+    };
     let content = prop_oneof![
         (any::<u64>(), any::<[u8; 32]>())
             .prop_map(|(count, sum)| SyncContent::Fingerprint(Fingerprint { count, sum })),
@@ -108,7 +112,11 @@ fn message() -> impl Strategy<Value = Message> {
         (salt(), shorts()).prop_map(|(salt, short_ids)| Message::Announce { salt, short_ids }),
         (proptest::collection::vec(id(), 0..4), salt(), shorts())
             .prop_map(|(ids, salt, short_ids)| Message::Fetch { ids, salt, short_ids }),
-        (id(), any::<u32>(), 0_u32..64).prop_map(|(id, first, count)| Message::ChunkRequest { id, first, count }),
+        (id(), any::<u32>(), 0_u32..64).prop_map(|(id, first, count)| Message::ChunkRequest {
+            id,
+            first,
+            count
+        }),
         (id(), any::<u32>(), any::<[u8; 32]>()).prop_map(|(id, index, hash)| Message::Chunk {
             id,
             index,
@@ -119,7 +127,12 @@ fn message() -> impl Strategy<Value = Message> {
         any::<u32>().prop_map(|limit| Message::RecordsRequest { limit, digest: Bytes::new() }),
         (proptest::collection::vec(record(), 0..4), any::<bool>())
             .prop_map(|(records, news)| Message::Records { records, news }),
-        (0_u64..3, proptest::collection::vec(range, 0..4), proptest::collection::vec(id(), 0..4), any::<bool>())
+        (
+            0_u64..3,
+            proptest::collection::vec(range, 0..4),
+            proptest::collection::vec(id(), 0..4),
+            any::<bool>()
+        )
             .prop_map(|(round, ranges, want, opening)| Message::Sync(Sync {
                 round,
                 ranges,
@@ -206,7 +219,9 @@ fn settle(peer: &mut Peer, now: Now, good: bool) {
         if answers.is_empty() {
             return;
         }
-        answers.into_iter().for_each(|input| peer.handle(now, input));
+        for input in answers {
+            peer.handle(now, input);
+        }
     }
     panic!("the peer never comes to rest");
 }

@@ -132,7 +132,9 @@ mod tests {
             set.iter().filter(|key| bound(**key) >= query.lower && bound(**key) < query.upper).collect();
         let sum = |keys: &[&(u64, [u8; 32])]| {
             let mut fingerprint = Fingerprint::default();
-            keys.iter().for_each(|(_, id)| fingerprint.add(&TxId::from_bytes(*id)));
+            for (_, id) in keys {
+                fingerprint.add(&TxId::from_bytes(*id));
+            }
             fingerprint
         };
         let detail = if inside.len() <= query.ids_max as usize {

@@ -1,5 +1,7 @@
 //! A few peers in memory: virtual time, effects answered at once, a delay on the wire, disks that remember.
 
+#![allow(dead_code, reason = "each test target uses its part")]
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +53,9 @@ impl Disk {
             self.held.keys().filter(|key| bound(key) >= query.lower && bound(key) < query.upper).collect();
         let sum = |keys: &[&SyncKey]| {
             let mut fingerprint = Fingerprint::default();
-            keys.iter().for_each(|key| fingerprint.add(&key.id));
+            for key in keys {
+                fingerprint.add(&key.id);
+            }
             fingerprint
         };
         let detail = if keys.len() <= query.ids_max as usize {
@@ -181,7 +185,9 @@ impl Network {
         self.nodes[at].disk.waiting.clear();
         let links: Vec<LinkId> =
             self.links.keys().filter(|(node, _)| *node == at).map(|(_, link)| *link).collect();
-        links.into_iter().for_each(|link| self.break_link(at, link, "the connection was lost"));
+        for link in links {
+            self.break_link(at, link, "the connection was lost");
+        }
     }
 
     pub(crate) fn submit(&mut self, at: usize, token: u64, body: Vec<u8>) {

@@ -1,0 +1,63 @@
+//! From 24 peers on: rows, heads, two hops, lazy repair.
+
+mod network;
+
+use std::time::Duration;
+
+use network::Network;
+use sorcha_peer_core::event::Event;
+use sorcha_peer_core::message::Message;
+
+const SECOND: Duration = Duration::from_secs(1);
+const PEERS: usize = 40;
+
+fn grid() -> Network {
+    let mut network = Network::new(PEERS);
+    let known =
+        |network: &Network| network.nodes.iter().all(|node| node.peer().status().peers_known == PEERS - 1);
+    network.run_until(10 * SECOND, "all know all", known);
+    network.run_for(5 * SECOND);
+    network
+}
+
+#[test]
+fn forty_peers_stand_in_rows_and_a_transaction_takes_two_hops() {
+    let mut network = grid();
+    assert!(network.nodes.iter().all(|node| node.peer().status().rows == 8));
+    network.trace.clear();
+    network.submit(11, 1, b"hello".to_vec());
+    let id = network.accepted(11, 1);
+    let took = network.run_until(SECOND, "all hold it", |network| network.holders(&id) == PEERS);
+    assert!(took <= 2 * network.delay, "{took:?}");
+    network.run_for(5 * SECOND);
+    let pushes = network.trace.iter().filter(|(_, _, message)| matches!(message, Message::Push(_))).count();
+    assert_eq!(pushes, PEERS - 1);
+    let hops = |node: &network::Node| {
+        node.events.iter().find_map(|event| match event {
+            Event::Received { hops, .. } => Some(*hops),
+            _ => None,
+        })
+    };
+    assert!(network.nodes.iter().filter_map(hops).all(|hops| hops <= 2));
+}
+
+#[test]
+fn a_fifth_of_the_frames_lost_does_not_keep_anyone_out() {
+    let mut network = grid();
+    let mut counter = 0_u32;
+    network.tamper = Some(Box::new(move |_, _, frame| {
+        counter = counter.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let spared = matches!(frame.message, Message::Hello(_) | Message::Goodbye { .. });
+        spared || counter >> 16 & 0xff >= 51
+    }));
+    for token in 0..20 {
+        network.submit(token as usize, token, token.to_le_bytes().to_vec());
+        network.run_for(SECOND / 10);
+    }
+    let ids: Vec<_> = (0..20).map(|token| network.accepted(token as usize, token)).collect();
+    network.run_for(SECOND);
+    let reached: usize = ids.iter().map(|id| network.holders(id)).sum();
+    assert!(reached * 100 >= 99 * 20 * PEERS, "{reached} of {} after a second", 20 * PEERS);
+    network
+        .run_until(60 * SECOND, "all hold all", |network| ids.iter().all(|id| network.holders(id) == PEERS));
+}
