@@ -66,6 +66,9 @@ struct ReachArgs {
     /// Share of peers that die silently once all are linked (0 to 0.9)
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = |text: &str| number(text, 0.0, 0.9))]
     dead: f64,
+    /// Share of peers behind a NAT: they dial and cannot be dialled (0 to 0.9)
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = |text: &str| number(text, 0.0, 0.9))]
+    nat: f64,
     /// Share of TCP segments lost: frames come late and hold back those behind them (0 to 0.9)
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = |text: &str| number(text, 0.0, 0.9))]
     tcp_loss: f64,
@@ -155,6 +158,7 @@ impl ReachArgs {
             body_bytes: self.body_bytes as usize,
             spacing: self.spacing_ms * 1000,
             dead: self.dead,
+            nat: self.nat,
             cold: self.cold,
             conditions: Conditions {
                 delay: Delay { mean_ms: self.delay_ms, sigma: self.sigma },

@@ -137,7 +137,8 @@ impl World {
         let target = number_of(&address).filter(|number| *number < self.machines.len());
         let timeout = self.network.conditions().dial_timeout;
         let reached = target.filter(|target| {
-            self.machines[*target].power != Power::Dead && !self.network.is_cut(peer, *target)
+            let machine = &self.machines[*target];
+            machine.power != Power::Dead && !machine.behind_nat && !self.network.is_cut(peer, *target)
         });
         let Some(target) = reached else {
             let error = DialError::Unreachable(format!("{address}: no answer within {} ms", timeout / 1000));

@@ -39,6 +39,8 @@ pub struct Machine {
     pub certificate: Bytes,
     /// Numbers of the machines it begins with.
     pub bootstrap: Vec<usize>,
+    /// It is behind a NAT: it dials, and cannot be dialled.
+    pub behind_nat: bool,
     /// The shipping core, while it runs.
     pub core: Option<Peer>,
     /// How it stands.
@@ -72,6 +74,7 @@ impl Machine {
             identity,
             address: address_of(number),
             bootstrap,
+            behind_nat: false,
             core: None,
             power: Power::Stopped,
             epoch: 0,
@@ -84,6 +87,11 @@ impl Machine {
             // Unlike on every machine, so that a time of one peer's means nothing to another.
             monotonic_start: 3_600_000_000 + number as u64 * 1_000_003,
         }
+    }
+
+    /// Where it tells others to dial it.
+    pub fn advertised(&self) -> Vec<Address> {
+        if self.behind_nat { Vec::new() } else { vec![self.address.clone()] }
     }
 
     /// Both clocks as the peer reads them.

@@ -43,6 +43,7 @@ pub struct Conditions {
     pub sigma: f64,
     pub drop: f64,
     pub dead: f64,
+    pub nat: f64,
     pub tcp_loss: f64,
     pub bandwidth_bps: u64,
     pub cold: bool,
@@ -124,7 +125,7 @@ impl ReachReport {
         writeln!(
             out,
             "{} peers, {} transactions of {} B after {} for warming up; one-way delay lognormal, mean {} ms, sigma {}; \
-             dropped {} %, dead {} %, TCP loss {} %; seed {}",
+             dropped {} %, dead {} %, behind NAT {} %, TCP loss {} %; seed {}",
             c.peers,
             c.transactions,
             c.body_bytes,
@@ -133,6 +134,7 @@ impl ReachReport {
             c.sigma,
             percent(c.drop),
             percent(c.dead),
+            percent(c.nat),
             percent(c.tcp_loss),
             c.seed,
         )?;

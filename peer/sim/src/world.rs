@@ -143,7 +143,7 @@ impl World {
             uri: machine.identity.uri.clone(),
             incarnation: 1,
             sequence: machine.now(self.now).wall.as_unix_ms(),
-            addresses: vec![machine.address.clone()],
+            addresses: machine.advertised(),
             site: self.settings.config.site.clone(),
             leaving: false,
             software: self.settings.config.software.clone(),
@@ -165,7 +165,7 @@ impl World {
         let mut all = machine.disk.store().records();
         all.extend(known.iter().filter(|record| record.peer != machine.id).cloned());
         let config = Config {
-            advertise: vec![machine.address.clone()],
+            advertise: machine.advertised(),
             bootstrap: machine.bootstrap.iter().map(|number| address_of(*number)).collect(),
             ..self.settings.config.clone()
         };
@@ -233,6 +233,12 @@ impl World {
             Submit { token, register: "sim".into(), body, idempotency_key: idempotency_key.to_owned() };
         self.handle(peer, Input::Submit(submit));
         Some(token)
+    }
+
+    /// Puts a machine behind a NAT, before its peer is started.
+    pub fn put_behind_nat(&mut self, peer: usize) {
+        self.trace.add(self.now, Mark::Weather, peer, 6);
+        self.machines[peer].behind_nat = true;
     }
 
     /// Cuts peers off from each other, or heals.

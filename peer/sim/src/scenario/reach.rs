@@ -42,6 +42,8 @@ pub struct Reach {
     pub spacing: Micros,
     /// Share of peers that die silently once all are linked.
     pub dead: f64,
+    /// Share of peers behind a NAT; the bootstrap peers are not.
+    pub nat: f64,
     /// Peers know three others at first, instead of all records.
     pub cold: bool,
     /// The network; faults begin once all are linked.
@@ -158,6 +160,7 @@ impl Reach {
             sigma: self.conditions.delay.sigma,
             drop: self.conditions.drop,
             dead: self.dead,
+            nat: self.nat,
             tcp_loss: self.conditions.tcp_loss,
             bandwidth_bps: self.conditions.bandwidth_bps,
             cold: self.cold,
@@ -169,6 +172,11 @@ impl Reach {
         for number in 0..self.peers {
             let bootstrap = (0..BOOTSTRAP_PEERS.min(self.peers)).filter(|other| *other != number).collect();
             world.add(if self.cold { bootstrap } else { Vec::new() });
+        }
+        let mut natted: Vec<usize> = (BOOTSTRAP_PEERS.min(self.peers)..self.peers).collect();
+        natted.shuffle(&mut random::child(self.settings.seed, "nat", 0));
+        for number in natted.into_iter().take((self.peers as f64 * self.nat) as usize) {
+            world.put_behind_nat(number);
         }
         let known: Vec<_> = if self.cold {
             Vec::new()

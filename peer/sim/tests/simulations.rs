@@ -1,0 +1,102 @@
+//! Whole simulations of the shipping core, small enough for every test run.
+
+use sorcha_peer_sim::network::Conditions;
+use sorcha_peer_sim::report::ReachReport;
+use sorcha_peer_sim::scenario::reach::Reach;
+use sorcha_peer_sim::scenario::soak::Soak;
+use sorcha_peer_sim::world::{Planted, Settings};
+
+fn reach(peers: usize) -> Reach {
+    Reach {
+        peers,
+        transactions: 5,
+        warm_up: 5,
+        body_bytes: 1024,
+        spacing: 1_000_000,
+        dead: 0.0,
+        nat: 0.0,
+        cold: false,
+        conditions: Conditions::default(),
+        settings: Settings::default(),
+    }
+}
+
+fn soak(seed: u64, seeds: u64, planted: Option<Planted>) -> Soak {
+    Soak { seed, seeds, peers: Some(8), seconds: 20, planted, settings: Settings::default() }
+}
+
+/// What must hold wherever nothing fails.
+fn holds_everything(report: &ReachReport) {
+    assert_eq!(report.accepted, 5, "{report:?}");
+    assert_eq!(report.incomplete, 0, "{report:?}");
+    assert!((report.reach_3_s - 1.0).abs() < f64::EPSILON, "{report:?}");
+    assert!(report.evidence.is_empty(), "{report:?}");
+}
+
+#[test]
+fn one_seed_gives_one_trace_and_another_seed_another() {
+    let run = |seed| {
+        let mut scenario = reach(12);
+        scenario.settings.seed = seed;
+        let report = scenario.run();
+        (report.trace, report.events)
+    };
+    assert_eq!(run(1), run(1));
+    assert_ne!(run(1), run(2));
+}
+
+#[test]
+fn a_small_network_sends_to_all_and_holds_everything() {
+    let report = reach(5).run();
+    holds_everything(&report);
+    assert_eq!(report.hops_max, 1, "below the grid everyone is sent to directly: {report:?}");
+}
+
+#[test]
+fn sixty_peers_hold_everything_over_the_grid_for_about_one_copy_each() {
+    let report = reach(60).run();
+    holds_everything(&report);
+    assert!(report.copies_sent < 1.3, "{report:?}");
+    assert!(report.hops_max <= 3, "{report:?}");
+}
+
+#[test]
+fn a_cold_start_finds_everybody() {
+    let mut scenario = reach(12);
+    scenario.cold = true;
+    holds_everything(&scenario.run());
+}
+
+#[test]
+fn what_is_dropped_is_repaired() {
+    let mut scenario = reach(30);
+    scenario.conditions.drop = 0.2;
+    let report = scenario.run();
+    assert_eq!((report.accepted, report.incomplete), (5, 0), "{report:?}");
+}
+
+#[test]
+fn a_large_body_reaches_everybody_in_chunks() {
+    let mut scenario = reach(8);
+    scenario.body_bytes = 100_000;
+    scenario.conditions.bandwidth_bps = 100_000_000;
+    let report = scenario.run();
+    assert_eq!((report.accepted, report.incomplete), (5, 0), "{report:?}");
+}
+
+#[test]
+fn what_must_hold_holds_under_random_faults() {
+    let report = soak(1, 3, None).run();
+    let violations: Vec<_> = report.runs.iter().map(|run| (&run.reproduce, &run.violations)).collect();
+    assert!(!report.failed(), "{violations:#?}");
+    assert!(report.runs.iter().all(|run| run.acknowledged > 0), "{report:?}");
+}
+
+#[test]
+fn the_checker_catches_an_answer_before_the_disk_has_written() {
+    let report = soak(1, 1, Some(Planted::AnswerBeforeDurable)).run();
+    assert!(report.failed());
+    let run = &report.runs[0];
+    assert!(run.violations[0].contains("nothing is acknowledged before it is durable"), "{run:?}");
+    assert!(run.reproduce.contains("--seed 1 ") && run.reproduce.contains("--plant"), "{run:?}");
+}
