@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use sorcha_peer_core::envelope::Header;
+use sorcha_peer_core::event::Wake;
 use sorcha_peer_core::message::Message;
 use sorcha_peer_core::types::{Hash, TxId};
 
@@ -140,6 +141,7 @@ pub struct Ledger {
     unsealed: BTreeMap<(usize, [u8; 32]), u64>,
     journeys: BTreeMap<TxId, Journey>,
     evidence: BTreeMap<&'static str, u64>,
+    wakes: BTreeMap<Wake, u64>,
 }
 
 impl Ledger {
@@ -177,6 +179,16 @@ impl Ledger {
     /// Evidence that cores reported, by kind.
     pub fn evidence(&self) -> &BTreeMap<&'static str, u64> {
         &self.evidence
+    }
+
+    /// How often cores were woken, by reason.
+    pub fn wakes(&self) -> &BTreeMap<Wake, u64> {
+        &self.wakes
+    }
+
+    /// A core was woken for this reason.
+    pub fn on_wake(&mut self, why: Wake) {
+        *self.wakes.entry(why).or_default() += 1;
     }
 
     /// A core reported evidence of this kind.

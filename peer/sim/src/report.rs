@@ -106,6 +106,8 @@ pub struct ReachReport {
     pub kinds: Vec<KindReport>,
     /// Evidence that peers reported, by kind.
     pub evidence: BTreeMap<&'static str, u64>,
+    /// How often a peer was woken per virtual second, by reason.
+    pub wakes: BTreeMap<String, f64>,
     /// Events in the trace.
     pub events: u64,
     /// Duration in the simulation, s.
@@ -179,6 +181,9 @@ impl ReachReport {
         for kind in &self.kinds {
             writeln!(out, "{:<24}{:>16.2}{:>16.1}", kind.kind, kind.frames_per_peer, kind.bytes_per_peer)?;
         }
+        let wakes: Vec<String> = self.wakes.iter().map(|(why, rate)| format!("{why} {rate:.2}")).collect();
+        writeln!(out)?;
+        writeln!(out, "wake-ups per peer and virtual second: {}", wakes.join(", "))?;
         for (kind, count) in &self.evidence {
             writeln!(out, "evidence of kind {kind}: {count}")?;
         }

@@ -389,6 +389,7 @@ impl World {
             "peer {peer} wants to be woken for {why:?} at {time:?} again and again, and a tick does not change that"
         );
         self.trace.add(self.now, Mark::Wake, peer, why as u64);
+        self.ledger.on_wake(why);
         self.handle(peer, Input::Tick);
     }
 

@@ -142,6 +142,15 @@ impl Reach {
                 })
                 .collect(),
             evidence: world.ledger().evidence().clone(),
+            wakes: world
+                .ledger()
+                .wakes()
+                .iter()
+                .map(|(why, count)| {
+                    let seconds = (world.now() as f64 / 1e6).max(1e-6) * self.peers as f64;
+                    (format!("{why:?}").to_lowercase(), *count as f64 / seconds)
+                })
+                .collect(),
             events: world.trace().events(),
             virtual_s: world.now() as f64 / 1e6,
             real_s: began.elapsed().as_secs_f64(),
