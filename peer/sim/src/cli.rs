@@ -18,7 +18,7 @@ const HEARTBEAT_NEVER: Duration = Duration::from_secs(3600);
 /// Simulates Sorcha peers: the shipping core under a virtual clock, network and disk.
 ///
 /// The same seed gives the same run; the trace hash at the end says whether two runs were the same.
-/// Exit codes: 0 all held, 1 a property was violated, 2 a bad argument.
+/// Exit codes: 0 all held, 1 a property was violated or a submission was not accepted, 2 a bad argument.
 #[derive(Debug, Parser)]
 #[command(name = "sorcha-peer-sim", version, propagate_version = true)]
 pub struct Cli {
@@ -54,6 +54,9 @@ struct ReachArgs {
     /// Virtual time between two measured transactions, ms (10 to 600000)
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=600_000))]
     spacing_ms: u64,
+    /// Rounds of reconciliation waited for at the end, 10 s each on average (0 to 1000)
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    repair_rounds: u32,
     /// Mean one-way delay, ms (0.1 to 10000)
     #[arg(long, value_name = "MS", default_value_t = 60.0, value_parser = |text: &str| number(text, 0.1, 10_000.0))]
     delay_ms: f64,
@@ -134,7 +137,8 @@ impl Cli {
             Command::Reach(args) => {
                 let report = args.scenario().run();
                 show(out, args.output, &report, |out| report.table(out))?;
-                Ok(ExitCode::SUCCESS)
+                let all = report.accepted == args.transactions as usize;
+                Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
             Command::Soak(args) => {
                 let report = args.scenario().run();
@@ -157,6 +161,7 @@ impl ReachArgs {
             warm_up: self.warm_up as usize,
             body_bytes: self.body_bytes as usize,
             spacing: self.spacing_ms * 1000,
+            repair_rounds: self.repair_rounds,
             dead: self.dead,
             nat: self.nat,
             cold: self.cold,

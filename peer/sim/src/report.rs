@@ -42,6 +42,7 @@ pub struct Conditions {
     pub delay_ms: f64,
     pub sigma: f64,
     pub drop: f64,
+    pub repair_rounds: u32,
     pub dead: f64,
     pub nat: f64,
     pub tcp_loss: f64,
@@ -80,7 +81,7 @@ pub struct ReachReport {
     pub incomplete: usize,
     /// Share of live peers that hold a transaction 3 s after its submission.
     pub reach_3_s: f64,
-    /// The same after one round of reconciliation.
+    /// The same at the end, after the rounds of reconciliation that were asked for.
     pub reach_repaired: f64,
     /// Body copies sent per live peer and transaction.
     pub copies_sent: f64,
@@ -155,7 +156,7 @@ impl ReachReport {
                 format!("{} / {}", self.accepted, self.incomplete),
             ),
             ("reach at 3 s", format!("{:.3} %", self.reach_3_s * 100.0)),
-            ("reach after one repair round", format!("{:.3} %", self.reach_repaired * 100.0)),
+            ("reach after rounds of repair", format!("{:.3} %", self.reach_repaired * 100.0)),
             (
                 "payload copies per peer, sent / arrived",
                 format!("{:.3} / {:.3}", self.copies_sent, self.copies_arrived),

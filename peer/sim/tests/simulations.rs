@@ -13,6 +13,7 @@ fn reach(peers: usize) -> Reach {
         warm_up: 5,
         body_bytes: 1024,
         spacing: 1_000_000,
+        repair_rounds: 1,
         dead: 0.0,
         nat: 0.0,
         cold: false,
@@ -71,6 +72,8 @@ fn a_cold_start_finds_everybody() {
 fn what_is_dropped_is_repaired() {
     let mut scenario = reach(30);
     scenario.conditions.drop = 0.2;
+    // Frames of reconciliation are dropped too.
+    scenario.repair_rounds = 6;
     let report = scenario.run();
     assert_eq!((report.accepted, report.incomplete), (5, 0), "{report:?}");
 }

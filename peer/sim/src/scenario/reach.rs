@@ -40,6 +40,8 @@ pub struct Reach {
     pub body_bytes: usize,
     /// Time between two measured transactions.
     pub spacing: Micros,
+    /// Rounds of reconciliation waited for at the end.
+    pub repair_rounds: u32,
     /// Share of peers that die silently once all are linked.
     pub dead: f64,
     /// Share of peers behind a NAT; the bootstrap peers are not.
@@ -90,9 +92,10 @@ impl Reach {
             world.run_until(next);
             stretches.add(&world);
         }
-        // One round of reconciliation with a random peer, and time for what it finds missing.
-        let round = u64::try_from(self.settings.config.sync_interval.as_micros()).unwrap_or(u64::MAX / 4);
-        let end = world.now() + REACH_BY.max(round + round / 5);
+        // The core spreads its rounds between half and one and a half of the interval.
+        let interval = u64::try_from(self.settings.config.sync_interval.as_micros()).unwrap_or(u64::MAX);
+        let rounds = interval.saturating_mul(u64::from(self.repair_rounds)).saturating_mul(3) / 2;
+        let end = world.now().saturating_add(rounds).saturating_add(REACH_BY);
         world.run_until(end);
 
         let accepted: Vec<TxId> = tokens
@@ -168,6 +171,7 @@ impl Reach {
             delay_ms: self.conditions.delay.mean_ms,
             sigma: self.conditions.delay.sigma,
             drop: self.conditions.drop,
+            repair_rounds: self.repair_rounds,
             dead: self.dead,
             nat: self.nat,
             tcp_loss: self.conditions.tcp_loss,
