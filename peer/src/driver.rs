@@ -189,6 +189,9 @@ impl Driver {
     }
 
     fn handle(&mut self, input: Input) {
+        if let Input::Frame { bytes, .. } = &input {
+            self.metrics.frames_received(1, u64::from(*bytes));
+        }
         self.core.handle(self.clock.now(), input);
         self.drain();
     }

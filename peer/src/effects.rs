@@ -10,6 +10,7 @@ use sorcha_peer_core::{Input, Output};
 use tokio::sync::mpsc;
 
 use crate::driver::wall_now;
+use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::transport::Transport;
 use crate::verify::SignaturePool;
@@ -20,6 +21,8 @@ pub struct Effects {
     pub store: Store,
     /// Links.
     pub transport: Transport,
+    /// Counts what goes out.
+    pub metrics: Metrics,
     /// Signing and checking.
     pub signatures: SignaturePool,
     /// Where answers go.
@@ -33,7 +36,11 @@ impl Effects {
     /// On outputs that are no effects: the driver handles those itself.
     pub fn start(&self, output: Output) {
         match output {
-            Output::Send { link, class, frame } => self.transport.send(link, class, &frame),
+            Output::Send { link, class, frame } => {
+                if let Some(bytes) = self.transport.send(link, class, &frame) {
+                    self.metrics.frames_sent(class, 1, bytes as u64);
+                }
+            }
             Output::Dial { op, address, expect } => self.transport.dial(op, address, expect),
             Output::Close { link, reason } => self.transport.close(link, reason),
             Output::Seal { op, header } => {

@@ -1,11 +1,9 @@
 //! `sorcha-peer run`: puts the parts together, waits for a reason to stop, takes them apart in order.
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sorcha_peer_config::{Config, LogFormat, Mode, Surroundings};
+use sorcha_peer_config::{Config, LogFormat, Mode};
 use sorcha_peer_core::Input;
 use sorcha_peer_core::config as core_config;
 use sorcha_peer_core::peer::Peer;
@@ -41,25 +39,9 @@ const CLOSING: Duration = Duration::from_secs(2);
 /// Why a peer does not run. Nothing was changed but, at most, the state directory's incarnation.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The file cannot be read.
-    #[error("the configuration file {path} cannot be read: {source}")]
-    Unreadable {
-        /// Which.
-        path: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The configuration is wrong.
-    #[error("{path}: {problems}")]
-    Config {
-        /// Which file.
-        path: String,
-        /// All of them.
-        problems: String,
-    },
     /// Certificates do not fit.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Tls(Box<TlsError>),
     /// Trust domain, network id and name make no SPIFFE URI.
     #[error("trustDomain, networkId and name make no identity: {0}")]
     Identity(String),
@@ -87,10 +69,7 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         let sentence = error.to_string();
         match error {
-            RunError::Unreadable { .. }
-            | RunError::Config { .. }
-            | RunError::Identity(_)
-            | RunError::Tls(_) => Self::Usage(sentence),
+            RunError::Identity(_) | RunError::Tls(_) => Self::Usage(sentence),
             RunError::Store(_) | RunError::Bind { .. } | RunError::Transport(_) | RunError::Setup(_) => {
                 Self::Failed(sentence)
             }
@@ -99,37 +78,26 @@ impl From<RunError> for Failure {
 }
 
 /// Runs a peer until it is told to stop.
-pub fn run(args: &RunArgs) -> Result<(), RunError> {
-    let config = load(&args.config, args.name.as_deref())?;
-    let setup = |error: std::io::Error| RunError::Setup(error.to_string());
+pub fn run(args: &RunArgs) -> Result<(), Failure> {
+    let config = load(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .build()
-        .map_err(setup)?;
+        .map_err(|error| RunError::Setup(error.to_string()))?;
     let deadline = config.shutdown_deadline;
     let result = runtime.block_on(serve(config));
     runtime.shutdown_timeout(CLOSING.min(deadline));
-    result
+    Ok(result?)
 }
 
-fn load(path: &Path, name: Option<&str>) -> Result<Config, RunError> {
-    let shown = path.display().to_string();
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| RunError::Unreadable { path: shown.clone(), source })?;
-    let mut environment: BTreeMap<String, String> =
-        std::env::vars().filter(|(key, _)| key.starts_with("SORCHA_")).collect();
-    if let Some(name) = name {
-        environment.insert("SORCHA_NAME".to_owned(), name.to_owned());
-    }
-    let host_name = rustix::system::uname().nodename().to_str().ok().map(str::to_owned);
-    let loaded = sorcha_peer_config::load(&text, &Surroundings { environment, host_name }, Mode::Run)
-        .map_err(|problems| RunError::Config { path: shown.clone(), problems: problems.to_string() })?;
+fn load(args: &RunArgs) -> Result<Config, Failure> {
+    let loaded = crate::cli::config::load(&args.config, args.name.as_deref(), Mode::Run)?;
     let json = loaded.config.log_format == LogFormat::Json;
     crate::log::init(&loaded.config.log_level, json)
-        .map_err(|problems| RunError::Config { path: shown.clone(), problems })?;
+        .map_err(|problem| Failure::Usage(format!("{}: {problem}", args.config.display())))?;
     for warning in &loaded.warnings {
-        tracing::warn!(file = shown, "{warning}");
+        tracing::warn!(file = %args.config.display(), "{warning}");
     }
     Ok(loaded.config)
 }
@@ -138,7 +106,10 @@ async fn serve(config: Config) -> Result<(), RunError> {
     let setup = |error: std::io::Error| RunError::Setup(error.to_string());
     let uri = SpiffeId::new(&config.trust_domain, &config.network_id, &config.name)
         .map_err(|error| RunError::Identity(error.to_string()))?;
-    let tls = Arc::new(TlsState::load(&config.tls_directory, uri, jiff::Timestamp::now())?);
+    let tls = Arc::new(
+        TlsState::load(&config.tls_directory, uri, jiff::Timestamp::now())
+            .map_err(|error| RunError::Tls(Box::new(error)))?,
+    );
     let api = Listener::bind(&api_address(&config)).await;
     let api = api.map_err(|source| RunError::Bind { key: "listen.api", source })?;
     let admin = Listener::bind(&ApiAddress::Tcp(config.listen_admin.to_string())).await;
@@ -163,6 +134,10 @@ async fn serve(config: Config) -> Result<(), RunError> {
         clock.now(),
     );
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "as long as the operations under way, which the core bounds"
+    )]
     let (completions_in, completions) = mpsc::unbounded_channel::<Input>();
     let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
     let (events, _) = broadcast::channel(EVENTS_MAX);
@@ -187,6 +162,7 @@ async fn serve(config: Config) -> Result<(), RunError> {
     let effects = Effects {
         store: store.clone(),
         transport: transport.clone(),
+        metrics: metrics.clone(),
         signatures,
         completions: completions_in,
     };
@@ -203,7 +179,7 @@ async fn serve(config: Config) -> Result<(), RunError> {
     driver.run(Sources { network, completions, commands, stop }, links_deadline).await;
 
     closing.cancel();
-    let rest = config.shutdown_deadline - links_deadline;
+    let rest = config.shutdown_deadline.saturating_sub(links_deadline);
     let apis = async {
         // What they ended with is logged by themselves.
         let _ended = tokio::join!(local, admin);

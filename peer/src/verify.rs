@@ -155,7 +155,8 @@ struct Claim<'a> {
     signature: &'a [u8],
     certificate: &'a [u8],
     peer: PeerId,
-    network: Option<&'a str>,
+    /// That its signer must be of: the header's, or for a record this peer's own.
+    network: String,
     at: WallTime,
 }
 
@@ -168,7 +169,7 @@ impl Shared {
                 signature: envelope.signature(),
                 certificate: envelope.certificate(),
                 peer: envelope.header().origin,
-                network: Some(&envelope.header().network),
+                network: envelope.header().network.clone(),
                 at: envelope.header().published,
             },
             Verifiable::Record(record) => Claim {
@@ -177,7 +178,7 @@ impl Shared {
                 signature: &record.signature,
                 certificate: &record.certificate,
                 peer: record.peer,
-                network: None,
+                network: self.tls.current().uri.network().to_owned(),
                 at: wall_now(),
             },
         };
@@ -193,9 +194,8 @@ impl Shared {
         if PeerId::of_uri(uri.as_str()) != claim.peer {
             return Verdict::Forged(format!("it is signed by {uri}, who is not the peer that it names"));
         }
-        if let Some(network) = claim.network
-            && network != uri.network()
-        {
+        if claim.network != uri.network() {
+            let network = &claim.network;
             return Verdict::Forged(format!("it is of the network '{network}', its signer {uri} is not"));
         }
         let message = [claim.domain, claim.signed].concat();
@@ -224,6 +224,10 @@ impl Shared {
         let uri = material.bundle.check_leaf(certificate, &[] as &[&[u8]], at)?;
         let description = describe(certificate)?;
         let mut checked = lock(&self.checked);
+        if checked.bundle.as_ref().is_none_or(|bundle| !Arc::ptr_eq(bundle, &material)) {
+            // The roots were swapped meanwhile: this answer holds, but not for the next one who asks.
+            return Ok(uri);
+        }
         if checked.by_digest.len() >= CHECKED_MAX {
             checked.by_digest.clear();
         }
@@ -239,4 +243,154 @@ fn timestamp(at: WallTime) -> Timestamp {
         .ok()
         .and_then(|ms| Timestamp::from_millisecond(ms).ok())
         .unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use sorcha_peer_core::types::Hash;
+    use sorcha_peer_pki::{Authority, IssueRequest, files};
+
+    use super::*;
+
+    const DAY: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+
+    fn authority(domain: &str) -> Authority {
+        Authority::generate(domain, Timestamp::now(), 365 * DAY).expect("a CA can be made")
+    }
+
+    /// The TLS state of `uri` as issued by `authority`, trusting `trusted`.
+    fn state(directory: &Path, authority: &Authority, trusted: &str, uri: &str) -> Arc<TlsState> {
+        let uri: SpiffeId = uri.parse().expect("a SPIFFE URI");
+        let issued = authority.issue(&IssueRequest::new(uri.clone(), Timestamp::now())).expect("issued");
+        files::write_identity(directory, &issued, trusted).expect("written");
+        Arc::new(TlsState::load(directory, uri, Timestamp::now()).expect("loaded"))
+    }
+
+    fn pool(tls: &Arc<TlsState>) -> SignaturePool {
+        SignaturePool::start(Arc::clone(tls), 2).expect("threads start")
+    }
+
+    fn wait<T: Send + 'static>(ask: impl FnOnce(Box<dyn FnOnce(T) + Send>)) -> T {
+        let (answer, answered) = mpsc::sync_channel(1);
+        ask(Box::new(move |value| answer.send(value).expect("somebody waits")));
+        answered.recv_timeout(Duration::from_secs(10)).expect("an answer in time")
+    }
+
+    fn header(uri: &str, network: &str, published: WallTime) -> Header {
+        Header {
+            network: network.to_owned(),
+            origin: PeerId::of_uri(uri),
+            incarnation: 1,
+            sequence: 1,
+            register: "r".to_owned(),
+            published,
+            body_bytes: 0,
+            body_root: Hash::from_bytes([0; 32]),
+        }
+    }
+
+    const ALICE: &str = "spiffe://one.test/net/alice";
+
+    /// What `checker` says of a header sealed by `sealer` and then spoilt.
+    fn check(
+        sealer: &SignaturePool,
+        checker: &SignaturePool,
+        header: Header,
+        spoil: impl FnOnce(&Envelope) -> Envelope,
+    ) -> Verdict {
+        let envelope = wait(|done| sealer.seal(header, done)).expect("sealed");
+        let item = Verifiable::Envelope(Arc::new(spoil(&envelope)));
+        wait(|done| checker.verify(item, done))
+    }
+
+    #[test]
+    fn what_is_sealed_here_is_valid_there_and_nothing_else_is() {
+        let (one, two) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+        let ca = authority("one.test");
+        let alice = pool(&state(one.path(), &ca, ca.certificate_pem(), ALICE));
+        let bob = pool(&state(two.path(), &ca, ca.certificate_pem(), "spiffe://one.test/net/bob"));
+        let now = wall_now();
+        let sound = header(ALICE, "net", now);
+        // Twice: the second time the chain is remembered.
+        for _ in 0..2 {
+            assert_eq!(check(&alice, &bob, sound.clone(), Envelope::clone), Verdict::Valid);
+        }
+        let forged = |verdict: Verdict, says: &str| match verdict {
+            Verdict::Forged(sentence) => assert!(sentence.contains(says), "{sentence}"),
+            other => panic!("{other:?}, not forged: {says}"),
+        };
+        let other = header("spiffe://one.test/net/carol", "net", now);
+        forged(check(&alice, &bob, other, Envelope::clone), "not the peer that it names");
+        forged(check(&alice, &bob, header(ALICE, "other", now), Envelope::clone), "'other'");
+        let changed = |envelope: &Envelope| {
+            let mut signed = envelope.signed().to_vec();
+            signed.push(0);
+            let (signature, certificate) = (envelope.signature().clone(), envelope.certificate().clone());
+            Envelope::new(envelope.header().clone(), signed.into(), signature, certificate)
+        };
+        forged(check(&alice, &bob, sound.clone(), changed), "signature");
+        let garbage = |envelope: &Envelope| {
+            let (signed, signature) = (envelope.signed().clone(), envelope.signature().clone());
+            Envelope::new(envelope.header().clone(), signed, signature, Bytes::from_static(b"garbage"))
+        };
+        assert!(matches!(check(&alice, &bob, sound, garbage), Verdict::Forged(_)));
+    }
+
+    #[test]
+    fn a_foreign_ca_and_a_time_outside_the_certificate_are_matters_of_trust() {
+        let (one, two) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+        let (ca, imposter) = (authority("one.test"), authority("one.test"));
+        let alice = pool(&state(one.path(), &imposter, imposter.certificate_pem(), ALICE));
+        let bob_tls = state(two.path(), &ca, ca.certificate_pem(), "spiffe://one.test/net/bob");
+        let bob = pool(&bob_tls);
+        let untrusted = |verdict| assert!(matches!(verdict, Verdict::Untrusted(_)), "{verdict:?}");
+        untrusted(check(&alice, &bob, header(ALICE, "net", wall_now()), Envelope::clone));
+        let long_ago = header("spiffe://one.test/net/bob", "net", WallTime::from_unix_ms(1));
+        untrusted(check(&bob, &bob, long_ago, Envelope::clone));
+        let never = header("spiffe://one.test/net/bob", "net", WallTime::from_unix_ms(u64::MAX));
+        untrusted(check(&bob, &bob, never, Envelope::clone));
+    }
+
+    #[test]
+    fn a_chain_is_forgotten_when_the_roots_are_swapped() {
+        let (one, two) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+        let (old, new) = (authority("one.test"), authority("one.test"));
+        let alice = pool(&state(one.path(), &old, old.certificate_pem(), ALICE));
+        let both = format!("{}{}", old.certificate_pem(), new.certificate_pem());
+        let bob_tls = state(two.path(), &new, &both, "spiffe://one.test/net/bob");
+        let bob = pool(&bob_tls);
+        let sound = header(ALICE, "net", wall_now());
+        assert_eq!(check(&alice, &bob, sound.clone(), Envelope::clone), Verdict::Valid);
+        std::fs::write(two.path().join("ca.crt"), new.certificate_pem()).expect("written");
+        bob_tls.reload(Timestamp::now()).expect("reloaded");
+        assert!(matches!(check(&alice, &bob, sound, Envelope::clone), Verdict::Untrusted(_)));
+    }
+
+    #[test]
+    fn a_record_is_checked_for_its_own_network() {
+        let (one, two) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+        let ca = authority("one.test");
+        let stranger = "spiffe://one.test/elsewhere/alice";
+        for (uri, directory, valid) in [(ALICE, &one, true), (stranger, &two, false)] {
+            let sealer = pool(&state(directory.path(), &ca, ca.certificate_pem(), uri));
+            let record = Record {
+                uri: uri.to_owned(),
+                incarnation: 1,
+                sequence: 1,
+                addresses: Vec::new(),
+                site: String::new(),
+                leaving: false,
+                software: String::new(),
+            };
+            let record = wait(|done| sealer.seal_record(record, done)).expect("sealed");
+            let third = tempfile::tempdir().expect("dir");
+            let checker = pool(&state(third.path(), &ca, ca.certificate_pem(), "spiffe://one.test/net/bob"));
+            let verdict = wait(|done| checker.verify(Verifiable::Record(record), done));
+            assert_eq!(verdict == Verdict::Valid, valid, "{uri}: {verdict:?}");
+        }
+    }
 }

@@ -137,11 +137,16 @@ impl Transport {
 
     /// Queues a frame. Where the link's queue is over its bound in bytes the link is closed as too slow.
     /// A frame for a link that is gone is dropped: its `LinkDown` is on its way.
-    pub fn send(&self, link: LinkId, class: Class, frame: &Frame) {
-        let Some(link) = self.inner.links.get(link) else { return };
+    /// Answers with the frame's encoded length where it was queued.
+    pub fn send(&self, link: LinkId, class: Class, frame: &Frame) -> Option<usize> {
+        let link = self.inner.links.get(link)?;
         let bytes = sorcha_peer_wire::frame_len(frame);
-        if let Err(overflow) = link.queue.push(class, sorcha_peer_wire::frame_to_proto(frame), bytes) {
-            link.kill(overflow.to_string());
+        match link.queue.push(class, sorcha_peer_wire::frame_to_proto(frame), bytes) {
+            Ok(()) => Some(bytes),
+            Err(overflow) => {
+                link.kill(overflow.to_string());
+                None
+            }
         }
     }
 
