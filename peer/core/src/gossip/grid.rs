@@ -67,8 +67,10 @@ pub(crate) fn wanted(me: &PeerId, rows: u32, linked: &[PeerId], candidates: &[Pe
         let slot = &mut missing[row(peer, rows) as usize];
         *slot = slot.saturating_sub(1);
     }
-    let mut by_preference = candidates.to_vec();
-    by_preference.sort_by_key(|peer| (row(peer, rows) != own, preference(me, peer)));
+    // Most rows have their links most of the time: what cannot be taken is not worth sorting.
+    let open = |peer: &&PeerId| row(peer, rows) == own || missing[row(peer, rows) as usize] > 0;
+    let mut by_preference: Vec<PeerId> = candidates.iter().filter(open).copied().collect();
+    by_preference.sort_by_cached_key(|peer| (row(peer, rows) != own, preference(me, peer)));
     by_preference.retain(|peer| {
         let row = row(peer, rows);
         let slot = &mut missing[row as usize];

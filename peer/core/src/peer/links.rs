@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rand::Rng;
 
+use super::members::DIAL_PAUSE;
 use super::{Peer, Phase, Timer};
 use crate::event::{Class, DialError, Event, EvidenceKind, LinkUp, Output};
 use crate::link::session::{Liveness, Opening, Phase as LinkPhase, Session};
@@ -27,7 +28,7 @@ impl Peer {
         let LinkUp { link, dial, peer, address, rung } = up;
         if let Some(op) = dial {
             self.dial_answered(op, &peer);
-            self.set(Timer::Dial, now.time);
+            self.set(Timer::Dial, now.time + DIAL_PAUSE);
         }
         if self.links.get(link).is_some() {
             return;
@@ -195,7 +196,7 @@ impl Peer {
             self.sync.enqueue(peer.id);
             self.set(Timer::SyncRound, now.time);
         }
-        self.set(Timer::Dial, now.time);
+        self.set(Timer::Dial, now.time + DIAL_PAUSE);
         if self.bodies.len() > 0 {
             self.set(Timer::Bodies, now.time);
         }
@@ -273,7 +274,7 @@ impl Peer {
                 self.contacts.lost(peer.id, session.heard_wall, now.time, now.time + wait);
                 self.bootstrap.lost(&peer.id, now.time + wait);
             }
-            self.set(Timer::Dial, now.time);
+            self.set(Timer::Dial, now.time + DIAL_PAUSE);
             self.set(Timer::Forget, now.time + self.config.forget_after);
         }
         if self.roster.get(&peer.id).is_none() {
@@ -300,7 +301,7 @@ impl Peer {
         };
         self.dialling = self.dialling.saturating_sub(1);
         self.event(Event::DialFailed { address, failures, error });
-        self.set(Timer::Dial, now.time);
+        self.set(Timer::Dial, now.time + DIAL_PAUSE);
     }
 
     pub(super) fn check_liveness(&mut self, now: Now) {

@@ -21,8 +21,9 @@ const DIALS_MAX: usize = 32;
 /// Records passed on go to this many links where there is a grid; below it to all. Guess: with 8 copies a
 /// push epidemic misses 0.03 % of the peers (e^-8), whom the periodic exchange finds.
 const NEWS_LINKS: usize = 8;
-/// Changes of the roster are answered by dials after this pause, so that a burst of records costs one look. Guess.
-const DIAL_PAUSE: Duration = Duration::from_millis(10);
+/// Changes of the roster and of links are answered by dials after this pause, so that a burst of them costs one
+/// look at the whole roster. Well below two round trips of a WAN, which a dial takes. Guess.
+pub(super) const DIAL_PAUSE: Duration = Duration::from_millis(25);
 /// A member whose record was not renewed for this many refresh intervals is forgotten though nobody here dials it.
 const LEASE_REFRESHES: u32 = 3;
 
