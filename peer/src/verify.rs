@@ -248,7 +248,6 @@ fn timestamp(at: WallTime) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::sync::mpsc;
     use std::time::Duration;
 
     use sorcha_peer_core::types::Hash;
@@ -275,7 +274,7 @@ mod tests {
     }
 
     fn wait<T: Send + 'static>(ask: impl FnOnce(Box<dyn FnOnce(T) + Send>)) -> T {
-        let (answer, answered) = mpsc::sync_channel(1);
+        let (answer, answered) = sync_channel(1);
         ask(Box::new(move |value| answer.send(value).expect("somebody waits")));
         answered.recv_timeout(Duration::from_secs(10)).expect("an answer in time")
     }
