@@ -9,9 +9,9 @@ use sorcha_peer_config::raw::RawConfig;
 
 use super::state::{PeerFolder, StateDirectory};
 
-/// First port of the first peer (DESIGN.md § 2).
+/// First port of the first peer (docs/local-mode.md).
 const FIRST_PORT: u16 = 7450;
-/// Ports from one peer to the next (DESIGN.md § 2).
+/// Ports from one peer to the next (docs/local-mode.md).
 const PORTS_PER_PEER: u16 = 20;
 /// Places beyond the peers wanted that are looked at, so that other networks on this machine leave room. A guess.
 const SPARE_PLACES: u16 = 64;

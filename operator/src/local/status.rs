@@ -29,7 +29,7 @@ pub(super) struct PeerStatus {
 }
 
 /// In networks below this size every peer links to every other; above, the grid decides, and a peer says itself
-/// whether it has the links that it wants (DESIGN.md § 3).
+/// whether it has the links that it wants (docs/design.md § 3).
 const EVERYBODY_BELOW: usize = 24;
 
 impl PeerStatus {

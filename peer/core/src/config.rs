@@ -48,13 +48,13 @@ impl Default for Config {
             bootstrap: Vec::new(),
             site: String::new(),
             software: String::new(),
-            // DESIGN § 5.
+            // docs/design.md § 5.
             refresh_interval: Duration::from_secs(15 * 60),
             // Guess: a dead link is noticed in 15 s and idle links cost a few bytes per second.
             heartbeat_interval: Duration::from_secs(5),
             // Guess: longer than a restart of a container, shorter than anyone's patience.
             forget_after: Duration::from_secs(60),
-            // DESIGN § 3.6.
+            // docs/design.md § 3.6.
             sync_interval: Duration::from_secs(10),
             body_bytes_max: 64 * 1024 * 1024,
             links_max: 1024,

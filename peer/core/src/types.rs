@@ -189,7 +189,7 @@ impl fmt::Display for Address {
 
 /// Named bounds (ARCHITECTURE.md, invariant 6). Each says its policy at the bound.
 pub mod bounds {
-    /// Bytes of a body that travel within one push; larger ones are announced and fetched (DESIGN: size rule).
+    /// Bytes of a body that travel within one push; larger ones are announced and fetched (docs/design.md § 3.5).
     pub const PUSH_BODY_BYTES_MAX: usize = 4 * 1024;
     /// Bytes of one chunk of a body; all but the last are exactly this.
     pub const CHUNK_BYTES: usize = 16 * 1024;

@@ -18,9 +18,9 @@ use crate::spiffe::{SpiffeError, SpiffeId, check_trust_domain, root_uri};
 use crate::trust::{CheckError, TrustBundle, TrustError};
 use crate::{PemError, certificates_from_pem};
 
-/// How long a leaf certificate lives (DESIGN § 6).
+/// How long a leaf certificate lives (docs/design.md § 6).
 pub const LEAF_VALIDITY: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// How long a root lives where nothing else is said: ten years (a guess; change is staged, see DESIGN § 6).
+/// How long a root lives where nothing else is said: ten years (a guess; change is staged, see docs/design.md § 6).
 pub const ROOT_VALIDITY: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
 /// A certificate begins this much in the past, for clocks that are behind.
 pub const BACKDATED: SignedDuration = SignedDuration::from_mins(5);

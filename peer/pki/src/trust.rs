@@ -2,7 +2,7 @@
 //!
 //! A small, strict subset of path validation (RFC 5280 § 6): ECDSA P-256 with SHA-256 only, at most three
 //! intermediates, no name constraints and no policies (a certificate that carries them is refused rather than
-//! half understood), no revocation lists (revocation is pushed, DESIGN § 6).
+//! half understood), no revocation lists (revocation is pushed, docs/design.md § 6).
 
 use jiff::Timestamp;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};

@@ -12,7 +12,7 @@ use crate::scenario::reach::Reach;
 use crate::scenario::soak::Soak;
 use crate::world::{Planted, Settings};
 
-/// A heartbeat this long never comes in a run of `reach`, so that dead peers stay unnoticed, as DESIGN § 8 asks.
+/// A heartbeat this long never comes in a run of `reach`, so that dead peers stay unnoticed, as docs/design.md § 8 asks.
 const HEARTBEAT_NEVER: Duration = Duration::from_secs(3600);
 
 /// Simulates Sorcha peers: the shipping core under a virtual clock, network and disk.

@@ -36,7 +36,7 @@ pub struct Settings {
     pub conditions: Conditions,
     /// Of every disk.
     pub latency: Latency,
-    /// One signature made or checked. 0.1 ms: DESIGN § 3.
+    /// One signature made or checked. 0.1 ms: docs/design.md § 3.
     pub verify: Micros,
     /// Of every peer; addresses are filled in for each.
     pub config: Config,

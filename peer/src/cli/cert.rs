@@ -15,7 +15,7 @@ use crate::cli::escape;
 
 /// Days of a root: ten years, since changing it means a new certificate for every peer (guess).
 const ROOT_DAYS: u32 = 3650;
-/// Days of a leaf (DESIGN: certificates live 30 days).
+/// Days of a leaf (docs/design.md § 6).
 const LEAF_DAYS: u32 = 30;
 /// Days of anything: a hundred years.
 const DAYS_MAX: i64 = 36_500;

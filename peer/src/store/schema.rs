@@ -37,7 +37,7 @@ pub(super) const CURSORS: TableDefinition<&str, u64> = TableDefinition::new("cur
 /// Peer id -> encoded `SignedRecord`.
 pub(super) const RECORDS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("records");
 
-/// Bodies up to this stay in the log entry: what travels in a push is read with its header (DESIGN: size rule).
+/// Bodies up to this stay in the log entry: what travels in a push is read with its header (docs/design.md § 3.5).
 pub(super) const INLINE_BYTES_MAX: usize = sorcha_peer_core::types::bounds::PUSH_BODY_BYTES_MAX;
 /// Bytes of a segment: with its page header just below 64 KiB. The database gives every large value pages of
 /// a power of two, so segments of one chunk (16 KiB) would waste half the disk.

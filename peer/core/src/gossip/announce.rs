@@ -1,4 +1,4 @@
-//! Lazy repair, telling side: short salted ids of what became durable here, batched, to links in other rows (DESIGN § 3.4).
+//! Lazy repair, telling side: short salted ids of what became durable here, batched, to links in other rows (docs/design.md § 3.4).
 //!
 //! The salt changes with time and network, so that a peer computes each short id once, and nobody can
 //! prepare an id whose short form equals another's: that takes 2^64 tries within one epoch.
@@ -42,7 +42,7 @@ impl Announcements {
     }
 }
 
-/// Links that a first receiver tells: ceil(ln N) + 2 (DESIGN § 3.4).
+/// Links that a first receiver tells: ceil(ln N) + 2 (docs/design.md § 3.4).
 pub(crate) fn links(peers: usize) -> usize {
     (peers.max(1) as f64).ln().ceil() as usize + 2
 }

@@ -1,4 +1,4 @@
-//! Large bodies on their way in: chunk by chunk, each verified with its proof, from several holders (DESIGN § 3.5).
+//! Large bodies on their way in: chunk by chunk, each verified with its proof, from several holders (docs/design.md § 3.5).
 //!
 //! Knows holders as peers, not links: a transfer goes on when a holder is linked again.
 

@@ -1,4 +1,4 @@
-//! Lazy repair, asking side: announced, not yet come. Waits, asks the nearest announcer, then two at a time (DESIGN § 3.4).
+//! Lazy repair, asking side: announced, not yet come. Waits, asks the nearest announcer, then two at a time (docs/design.md § 3.4).
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,17 +1,17 @@
-//! Rows of the grid: how many there are, who is in which, and which links they ask for (DESIGN § 3.1, 3.2).
+//! Rows of the grid: how many there are, who is in which, and which links they ask for (docs/design.md § 3.1, 3.2).
 //!
 //! Row = H(peer id) mod R, R a power of two near the square root of the number of peers, as in Kelips'
 //! affinity groups. Pure arithmetic over ids.
 
 use crate::types::{PeerId, TxId, bounds::ROWS_MAX};
 
-/// From this many peers on there is a grid (DESIGN § 3.1); below, everyone is sent everything.
+/// From this many peers on there is a grid (docs/design.md § 3.1); below, everyone is sent everything.
 const GRID_PEERS_MIN: usize = 24;
 /// Below this many a grid that stands is given up: a few leaving peers do not switch to and fro. Guess.
 const GRID_PEERS_KEEP: usize = 20;
 /// Rows change when the number of peers is this many percent beyond the middle between two counts. Guess.
 const HYSTERESIS_PERCENT: usize = 15;
-/// Standing links into every other row, counted from both ends (DESIGN § 3.2).
+/// Standing links into every other row, counted from both ends (docs/design.md § 3.2).
 pub(crate) const LINKS_PER_ROW: usize = 2;
 
 /// The row count for this many peers (oneself included), given the count that stands.

@@ -1,4 +1,4 @@
-//! To whom a transaction goes: from the origin to a head in every row, from a head to its row (DESIGN § 3.3).
+//! To whom a transaction goes: from the origin to a head in every row, from a head to its row (docs/design.md § 3.3).
 //!
 //! Knows ids, rows and links; no transaction is kept here.
 

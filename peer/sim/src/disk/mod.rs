@@ -20,7 +20,7 @@ use crate::queue::Micros;
 /// How long the disk takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Latency {
-    /// One commit of a group with its fsync. 2 ms: DESIGN § 3.
+    /// One commit of a group with its fsync. 2 ms: docs/design.md § 3.
     pub sync: Micros,
     /// One read. 0.1 ms: guess, a cached page and a thread hop.
     pub read: Micros,

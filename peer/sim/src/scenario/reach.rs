@@ -1,4 +1,4 @@
-//! How fast, and at what cost, transactions reach everybody: the figures of DESIGN § 3 and § 8.
+//! How fast, and at what cost, transactions reach everybody: the figures of docs/design.md § 3 and § 8.
 
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ const SETTLING_MAX: Micros = 300_000_000;
 const WARM_UP_SPACING: Micros = 50_000;
 /// After the last warm-up transaction everything comes to rest.
 const REST: Micros = 3_000_000;
-/// The reach that DESIGN § 8 asks for by then.
+/// The reach that docs/design.md § 8 asks for by then.
 const REACH_BY: Micros = 3_000_000;
 
 /// What to measure.
