@@ -3,6 +3,7 @@
 //! Knows the programs of the workspace by their command lines only. It depends on none of its crates, so
 //! that it builds in seconds and can judge them from outside.
 
+mod assets;
 mod bench;
 mod generate;
 mod lint;
@@ -42,6 +43,8 @@ enum Verb {
     Lint,
     /// Run a named measurement, or compare it with its bar.
     Bench(bench::Args),
+    /// Build the API servers that the tests use, or say that they are built already.
+    Assets(assets::Args),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Verb::Generate(args) => generate::run(&workspace, &args),
         Verb::Lint => lint::run(&workspace),
         Verb::Bench(args) => bench::run(&workspace, &args),
+        Verb::Assets(args) => assets::run(&args),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
