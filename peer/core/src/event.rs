@@ -536,7 +536,7 @@ pub enum Event {
         id: TxId,
         /// Who brought it.
         from: PeerId,
-        /// Hops from the origin; 0 by reconciliation.
+        /// Hops from the origin; 0 by repair: fetched after an announcement, or reconciled.
         hops: u32,
         /// Body length.
         body_bytes: u64,

@@ -160,7 +160,7 @@ pub struct Push {
     pub rows: u32,
     /// The receiver passes it on to its row.
     pub head: bool,
-    /// 1 from the origin.
+    /// 1 from the origin; 0 by repair: asked for after an announcement or by reconciliation.
     pub hops: u32,
 }
 

@@ -28,6 +28,7 @@ use crate::gossip::announce::Announcements;
 use crate::gossip::bodies::Bodies;
 use crate::gossip::fetch::Fetches;
 use crate::gossip::intake::Intake;
+use crate::gossip::misses::Misses;
 use crate::gossip::seen::Seen;
 use crate::link::budget::Item;
 use crate::link::table::Links;
@@ -55,6 +56,7 @@ enum Purpose {
     Persist(TxId),
     LookupTransaction(TxId),
     Load { link: LinkId, item: Item },
+    LoadForRow { rows: u32, hops: u32, holders: Vec<PeerId> },
     OpenSync { link: LinkId },
     AnswerSync { link: LinkId, side: Side, number: u64, ranges: Vec<SyncRange>, listed: Vec<Listed> },
 }
@@ -128,9 +130,8 @@ pub struct Peer {
     admission: Admission,
     seen: Seen,
     intake: Intake,
+    misses: Misses,
     announcements: Announcements,
-    /// Salt of what waits in `announcements`.
-    announce_salt: u64,
     fetches: Fetches,
     bodies: Bodies,
     sync: Schedule,
@@ -163,8 +164,8 @@ impl Peer {
             dialling: 0,
             forgotten: 0,
             intake: Intake::default(),
+            misses: Misses::default(),
             announcements: Announcements::default(),
-            announce_salt: 0,
             fetches: Fetches::default(),
             sync: Schedule::default(),
             store_fault: None,
@@ -258,7 +259,7 @@ impl Peer {
                 Timer::Exchange => self.exchange_records(now),
                 Timer::Acks => self.send_acks(now),
                 Timer::Resend => self.resend(now),
-                Timer::Announce => self.send_announcements(),
+                Timer::Announce => self.send_announcements(now),
                 Timer::Fetch => self.fetch(now),
                 Timer::Bodies => self.request_chunks(now),
                 Timer::HeldBack => self.release_held_back(now),

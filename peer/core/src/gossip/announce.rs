@@ -9,7 +9,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::types::bounds::SHORT_IDS_PER_FRAME_MAX;
-use crate::types::{LinkId, Time, WallTime};
+use crate::types::{LinkId, Time, TxId, WallTime};
 
 /// How long one salt is used. Guess.
 const EPOCH_MS: u64 = 10 * 60 * 1000;
@@ -18,32 +18,82 @@ const BATCH: Duration = Duration::from_millis(5);
 /// Older transactions, come by reconciliation, are not announced: the others may have forgotten that they hold them.
 const AGE_MS_MAX: u64 = 60 * 1000;
 
+/// Links of one later wave (docs/design.md § 3.4).
+const WAVE_LINKS: usize = 3;
+/// Later waves while few pushes are missed, and while many are (docs/design.md § 3.4).
+const WAVES: usize = 1;
+const WAVES_LOSSY: usize = 4;
+/// Transactions with waves to come; beyond it the first wave has to do. 4 s at 2,000 transactions/s.
+const WAVES_MAX: usize = 8192;
+/// A well-linked peer tells at most this many times as many as others do. Guess.
+const WELL_LINKED_MAX: usize = 2;
+
 /// Announcements waiting to go out.
 #[derive(Debug, Default)]
 pub(crate) struct Announcements {
-    waiting: BTreeMap<LinkId, Vec<[u8; 8]>>,
+    /// By link and salt.
+    waiting: BTreeMap<(LinkId, u64), Vec<[u8; 8]>>,
     due: Option<Time>,
+    /// Links still to be told, by the time of the next wave.
+    later: BTreeMap<(Time, TxId), Vec<LinkId>>,
 }
 
 impl Announcements {
-    /// Queues a short id for a link; beyond a frame's bound it is left to reconciliation. Returns when they go out.
-    pub(crate) fn add(&mut self, link: LinkId, short: [u8; 8], now: Time) -> Time {
-        let list = self.waiting.entry(link).or_default();
+    /// Queues a short id for a link; beyond a frame's bound it is left to reconciliation.
+    pub(crate) fn add(&mut self, link: LinkId, salt: u64, short: [u8; 8], now: Time) {
+        let list = self.waiting.entry((link, salt)).or_default();
         if list.len() < SHORT_IDS_PER_FRAME_MAX {
             list.push(short);
         }
-        *self.due.get_or_insert(now + BATCH)
+        self.due.get_or_insert(now + BATCH);
     }
 
-    /// Everything that waits, by link.
-    pub(crate) fn take(&mut self) -> BTreeMap<LinkId, Vec<[u8; 8]>> {
+    /// These links are told in waves from then on.
+    pub(crate) fn add_later(&mut self, id: TxId, links: Vec<LinkId>, at: Time) {
+        if !links.is_empty() && self.later.len() < WAVES_MAX {
+            self.later.insert((at, id), links);
+        }
+    }
+
+    /// The next waves that are due; the ones after them follow an `interval` later.
+    pub(crate) fn due_waves(&mut self, now: Time, interval: Duration) -> Vec<(TxId, Vec<LinkId>)> {
+        let mut waves = Vec::new();
+        while let Some(entry) = self.later.first_entry()
+            && entry.key().0 <= now
+        {
+            let ((_, id), mut links) = entry.remove_entry();
+            let rest = links.split_off(links.len().min(WAVE_LINKS));
+            self.add_later(id, rest, now + interval.max(BATCH));
+            waves.push((id, links));
+        }
+        waves
+    }
+
+    /// Everything that waits, by link and salt.
+    pub(crate) fn take(&mut self) -> BTreeMap<(LinkId, u64), Vec<[u8; 8]>> {
         self.due = None;
         std::mem::take(&mut self.waiting)
     }
+
+    /// When something goes out next.
+    pub(crate) fn next(&self) -> Option<Time> {
+        self.due.into_iter().chain(self.later.first_key_value().map(|((at, _), _)| *at)).min()
+    }
 }
 
-/// Links that a first receiver tells: ceil(ln N) + 2 (docs/design.md § 3.4).
-pub(crate) fn links(peers: usize) -> usize {
+/// Links that are told in later waves, together.
+pub(crate) fn later_links(lossy: bool) -> usize {
+    WAVE_LINKS * if lossy { WAVES_LOSSY } else { WAVES }
+}
+
+/// Links that a first receiver tells at once: ceil(ln N) + 2, and in proportion more where it has more links than
+/// the grid asks for (docs/design.md § 3.4): such a peer is known to many who have few.
+pub(crate) fn first_links(peers: usize, links: usize, links_expected: usize) -> usize {
+    let base = self::links(peers);
+    (base * links / links_expected.max(1)).clamp(base, base * WELL_LINKED_MAX)
+}
+
+fn links(peers: usize) -> usize {
     (peers.max(1) as f64).ln().ceil() as usize + 2
 }
 
@@ -89,13 +139,44 @@ mod tests {
     #[test]
     fn announcements_go_out_together_within_a_frame() {
         let mut waiting = Announcements::default();
-        let due = waiting.add(LinkId(1), [1; 8], Time::ZERO);
-        assert_eq!(waiting.add(LinkId(1), [2; 8], Time::from_micros(9)), due);
+        waiting.add(LinkId(1), 7, [1; 8], Time::ZERO);
+        waiting.add(LinkId(1), 7, [2; 8], Time::from_micros(9));
+        assert_eq!(waiting.next(), Some(Time::ZERO + BATCH));
         for _ in 0..5000 {
-            waiting.add(LinkId(2), [3; 8], Time::ZERO);
+            waiting.add(LinkId(2), 7, [3; 8], Time::ZERO);
         }
-        let taken = waiting.take();
-        assert_eq!((taken[&LinkId(1)].len(), taken[&LinkId(2)].len()), (2, SHORT_IDS_PER_FRAME_MAX));
-        assert!(waiting.take().is_empty());
+        waiting.add(LinkId(2), 8, [3; 8], Time::ZERO);
+        let lengths: Vec<usize> = waiting.take().values().map(Vec::len).collect();
+        assert_eq!(lengths, [2, SHORT_IDS_PER_FRAME_MAX, 1], "one frame for each link and salt");
+        assert_eq!((waiting.take().len(), waiting.next()), (0, None));
+    }
+
+    #[test]
+    fn later_waves_tell_three_links_each() {
+        let mut announcements = Announcements::default();
+        let (id, wave) = (TxId::from_bytes([1; 32]), Duration::from_millis(90));
+        let links: Vec<LinkId> = (0..7).map(LinkId).collect();
+        announcements.add_later(id, links.clone(), Time::ZERO + wave);
+        assert!(announcements.due_waves(Time::ZERO, wave).is_empty());
+        let mut told = Vec::new();
+        while let Some(at) = announcements.next() {
+            for (_, links) in announcements.due_waves(at, wave) {
+                assert!(links.len() <= WAVE_LINKS);
+                told.push((at, links));
+            }
+        }
+        assert_eq!(told.iter().flat_map(|(_, links)| links.clone()).collect::<Vec<_>>(), links);
+        assert_eq!(told.last().map(|(at, _)| *at), Some(Time::ZERO + wave * 3));
+        for number in 0..2 * WAVES_MAX as u64 {
+            announcements.add_later(TxId::of_header(&number.to_le_bytes()), vec![LinkId(1)], Time::ZERO);
+        }
+        assert_eq!(announcements.later.len(), WAVES_MAX);
+    }
+
+    #[test]
+    fn well_linked_peers_tell_more() {
+        for (links, expected) in [(10, 9), (100, 9), (150, 13), (900, 18)] {
+            assert_eq!(first_links(1000, links, 100), expected, "{links} links");
+        }
     }
 }

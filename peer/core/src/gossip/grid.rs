@@ -36,6 +36,12 @@ pub(crate) fn row(peer: &PeerId, rows: u32) -> u32 {
     (peer.prefix() % u64::from(rows.max(1))) as u32
 }
 
+/// Standing links of a peer in a grid of this size, on average: its row, and its own and others' into other rows.
+pub(crate) fn links_expected(peers: usize, rows: u32) -> usize {
+    let rows = rows.max(1) as usize;
+    peers / rows + 2 * LINKS_PER_ROW * (rows - 1) * 3 / 4
+}
+
 /// A transaction's rank of a candidate in its row: the smallest is the head. Depends on both ids alone, so
 /// that everyone can tell afterwards whom the origin must have chosen.
 pub(crate) fn rank(tx: &TxId, peer: &PeerId) -> u64 {

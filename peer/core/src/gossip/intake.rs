@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::envelope::SyncKey;
 use crate::message::Push;
 use crate::types::{LinkId, PeerId, TxId, WallTime};
@@ -28,6 +30,10 @@ pub(crate) struct Incoming {
     pub(crate) holders: Vec<PeerId>,
     /// Frames to be acknowledged once it is durable.
     pub(crate) acks: Vec<(LinkId, u64)>,
+    /// Some copy of it was pushed, not brought by repair.
+    pub(crate) pushed: bool,
+    /// Header and body are verified: it may be passed on.
+    pub(crate) verified: Option<Bytes>,
     alternates: Vec<(PeerId, Push)>,
 }
 
@@ -37,7 +43,15 @@ impl Incoming {
         if push.envelope.header().origin != from {
             holders.push(push.envelope.header().origin);
         }
-        Self { push, from, holders, acks: ack.into_iter().collect(), alternates: Vec::new() }
+        Self {
+            pushed: push.hops > 0,
+            push,
+            from,
+            holders,
+            acks: ack.into_iter().collect(),
+            verified: None,
+            alternates: Vec::new(),
+        }
     }
 
     pub(crate) fn key(&self) -> SyncKey {
@@ -75,6 +89,10 @@ impl Intake {
         self.pending.get(id)
     }
 
+    pub(crate) fn get_mut(&mut self, id: &TxId) -> Option<&mut Incoming> {
+        self.pending.get_mut(id)
+    }
+
     pub(crate) fn remove(&mut self, id: &TxId) -> Option<Incoming> {
         self.pending.remove(id)
     }
@@ -85,6 +103,12 @@ impl Intake {
         let Some(incoming) = self.pending.get_mut(&push.envelope.id()) else { return Again::Dropped };
         if incoming.holders.len() < HOLDERS_MAX && !incoming.holders.contains(&from) {
             incoming.holders.push(from);
+        }
+        incoming.pushed |= push.hops > 0;
+        if push.head && !incoming.push.head {
+            // The first copy came another way; the row is served all the same.
+            (incoming.push.head, incoming.push.rows) = (true, push.rows);
+            incoming.push.hops = push.hops;
         }
         if *push.envelope != *incoming.push.envelope && incoming.alternates.len() < ALTERNATES_MAX {
             incoming.alternates.push((from, push));

@@ -5,5 +5,6 @@ pub(crate) mod bodies;
 pub(crate) mod fetch;
 pub(crate) mod grid;
 pub(crate) mod intake;
+pub(crate) mod misses;
 pub(crate) mod push;
 pub(crate) mod seen;

@@ -2,8 +2,6 @@
 //!
 //! Knows ids, rows and links; no transaction is kept here.
 
-use std::collections::BTreeMap;
-
 use super::grid;
 use crate::types::{LinkId, PeerId, TxId};
 
@@ -19,6 +17,8 @@ pub(crate) struct Neighbour {
     pub(crate) rows: u32,
     /// It has said something lately.
     pub(crate) live: bool,
+    /// Others can dial it: its row is linked to it.
+    pub(crate) reachable: bool,
 }
 
 /// One push to be sent.
@@ -30,12 +30,18 @@ pub(crate) struct Target {
     pub(crate) rows: u32,
 }
 
-/// Hop 1: the own row, one head in every other row, and a hand-off where the own view is not complete.
-pub(crate) fn from_origin(me: &PeerId, rows: u32, tx: &TxId, neighbours: &[Neighbour]) -> Vec<Target> {
+/// Hop 1: the own row, so many `heads` in every other row, and a hand-off where the own view is not complete.
+pub(crate) fn from_origin(
+    me: &PeerId,
+    rows: u32,
+    heads: usize,
+    tx: &TxId,
+    neighbours: &[Neighbour],
+) -> Vec<Target> {
     let mut targets = if rows <= 1 {
         neighbours.iter().map(|to| Target { link: to.link, head: false, rows: 1 }).collect()
     } else {
-        to_rows(me, rows, tx, neighbours, |_| true)
+        to_rows(me, rows, heads, tx, neighbours, |_| true)
     };
     if is_newcomer(rows, neighbours) {
         hand_off(neighbours, &mut targets);
@@ -59,7 +65,7 @@ pub(crate) fn from_head(
             return Vec::new();
         }
         let own = grid::row(me, rows);
-        return to_rows(me, rows, tx, &open, |row| row % frame_rows == own % frame_rows);
+        return to_rows(me, rows, 1, tx, &open, |row| row % frame_rows == own % frame_rows);
     }
     // The sender's rows are finer: only its row was given to this head.
     let own = grid::row(me, frame_rows);
@@ -70,24 +76,27 @@ pub(crate) fn from_head(
 fn to_rows(
     me: &PeerId,
     rows: u32,
+    heads: usize,
     tx: &TxId,
     neighbours: &[Neighbour],
     serves: impl Fn(u32) -> bool,
 ) -> Vec<Target> {
     let own = grid::row(me, rows);
-    let mut heads: BTreeMap<u32, (bool, u64, LinkId)> = BTreeMap::new();
+    let mut candidates: Vec<(u32, bool, bool, u64, LinkId)> = Vec::with_capacity(neighbours.len());
     let mut targets = Vec::new();
     for to in neighbours {
         let row = grid::row(&to.peer, rows);
         if row == own {
             targets.push(Target { link: to.link, head: false, rows });
         } else if serves(row) {
-            let candidate = (!to.live, grid::rank(tx, &to.peer), to.link);
-            let head = heads.entry(row).or_insert(candidate);
-            *head = candidate.min(*head);
+            candidates.push((row, !to.live, !to.reachable, grid::rank(tx, &to.peer), to.link));
         }
     }
-    targets.extend(heads.into_values().map(|(_, _, link)| Target { link, head: true, rows }));
+    candidates.sort_unstable();
+    for row in candidates.chunk_by(|one, other| one.0 == other.0) {
+        let best = row.iter().take(heads);
+        targets.extend(best.map(|(.., link)| Target { link: *link, head: true, rows }));
+    }
     targets
 }
 
@@ -126,7 +135,8 @@ mod tests {
     fn neighbours(peers: &[PeerId], me: usize, rows: u32) -> Vec<Neighbour> {
         let link = |at: usize| LinkId(at as u64);
         let all = peers.iter().enumerate().filter(|(at, _)| *at != me);
-        all.map(|(at, peer)| Neighbour { peer: *peer, link: link(at), rows, live: true }).collect()
+        all.map(|(at, peer)| Neighbour { peer: *peer, link: link(at), rows, live: true, reachable: true })
+            .collect()
     }
 
     /// Passes a transaction through two hops and counts what every peer gets.
@@ -134,7 +144,7 @@ mod tests {
         let peers = peers(count);
         let mut copies = vec![0; peers.len()];
         let mut queue: Vec<(usize, usize, Target)> = Vec::new();
-        let origin = from_origin(&peers[0], rows_of(0), tx, &neighbours(&peers, 0, rows_of(0)));
+        let origin = from_origin(&peers[0], rows_of(0), 1, tx, &neighbours(&peers, 0, rows_of(0)));
         queue.extend(origin.into_iter().map(|target| (0, target.link.0 as usize, target)));
         while let Some((from, at, target)) = queue.pop() {
             copies[at] += 1;
@@ -171,7 +181,7 @@ mod tests {
     fn a_newcomer_hands_off() {
         let peers = peers(100);
         let known: Vec<Neighbour> = neighbours(&peers, 0, 8).into_iter().take(3).collect();
-        let targets = from_origin(&peers[0], 1, &TxId::from_bytes([3; 32]), &known);
+        let targets = from_origin(&peers[0], 1, 1, &TxId::from_bytes([3; 32]), &known);
         assert_eq!(targets.iter().filter(|target| target.head && target.rows == 1).count(), HAND_OFFS);
         let reached: BTreeSet<LinkId> = targets.iter().map(|target| target.link).collect();
         assert_eq!(reached.len(), 3);
@@ -182,10 +192,31 @@ mod tests {
         let peers = peers(100);
         let all = neighbours(&peers, 0, 8);
         let heads = |byte| -> BTreeSet<LinkId> {
-            let targets = from_origin(&peers[0], 8, &TxId::from_bytes([byte; 32]), &all);
+            let targets = from_origin(&peers[0], 8, 1, &TxId::from_bytes([byte; 32]), &all);
             targets.iter().filter(|target| target.head).map(|target| target.link).collect()
         };
         assert_eq!(heads(1), heads(1));
         assert_ne!(heads(1), heads(2));
+    }
+
+    #[test]
+    fn each_row_gets_as_many_heads_as_asked_for_reachable_ones_first() {
+        let peers = peers(200);
+        let mut all = neighbours(&peers, 0, 8);
+        for to in all.iter_mut().filter(|to| to.link.0.is_multiple_of(3)) {
+            to.reachable = false;
+        }
+        let own = grid::row(&peers[0], 8);
+        for heads in 1..=3 {
+            let targets = from_origin(&peers[0], 8, heads, &TxId::from_bytes([5; 32]), &all);
+            for row in (0..8).filter(|row| *row != own) {
+                let there = targets
+                    .iter()
+                    .filter(|target| target.head && grid::row(&peers[target.link.0 as usize], 8) == row);
+                let links: Vec<u64> = there.map(|target| target.link.0).collect();
+                assert_eq!(links.len(), heads, "row {row}");
+                assert!(links.iter().all(|link| !link.is_multiple_of(3)), "row {row}: {links:?}");
+            }
+        }
     }
 }

@@ -41,7 +41,8 @@ pub(crate) enum Known {
 /// The bounded memory.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    states: BTreeMap<TxId, State>,
+    /// With whether it was passed on to the own row.
+    states: BTreeMap<TxId, (State, bool)>,
     order: VecDeque<(TxId, WallTime)>,
     /// Everything published since then, and seen, is still remembered.
     complete_since: WallTime,
@@ -63,7 +64,7 @@ impl Seen {
 
     /// What is known of this id, published at that time.
     pub(crate) fn known(&self, id: &TxId, published: WallTime, now: Time) -> Known {
-        match self.states.get(id) {
+        match self.states.get(id).map(|(state, _)| state) {
             Some(State::Pending) => Known::Pending,
             Some(State::Held) => Known::Held,
             Some(State::Refused(until)) if *until > now => Known::Refused,
@@ -94,15 +95,22 @@ impl Seen {
 
     /// It came to nothing and may come again.
     pub(crate) fn release(&mut self, id: &TxId) {
-        if self.states.get(id) == Some(&State::Pending) {
+        if self.states.get(id).is_some_and(|(state, _)| *state == State::Pending) {
             self.states.remove(id);
         }
     }
 
+    /// It is about to be passed on to the own row: `true` the first time, as far as is remembered.
+    pub(crate) fn relay(&mut self, id: &TxId) -> bool {
+        self.states.get_mut(id).is_some_and(|(_, relayed)| !std::mem::replace(relayed, true))
+    }
+
     fn set(&mut self, id: TxId, published: WallTime, state: State) {
-        if self.states.insert(id, state).is_some() {
+        if let Some((known, _)) = self.states.get_mut(&id) {
+            *known = state;
             return;
         }
+        self.states.insert(id, (state, false));
         self.order.push_back((id, published));
         self.recent.push_back(id);
         for (salt, index) in &mut self.short {
@@ -193,5 +201,15 @@ mod tests {
             seen.by_short(salt, [0; 8]);
         }
         assert_eq!(seen.salts().count(), SALTS_MAX);
+    }
+
+    #[test]
+    fn each_is_passed_on_once() {
+        let mut seen = Seen::new(at(0));
+        assert!(!seen.relay(&id(1)), "it is not known");
+        seen.pending(id(1), at(1));
+        assert!(seen.relay(&id(1)));
+        seen.held(id(1), at(1));
+        assert!(!seen.relay(&id(1)));
     }
 }

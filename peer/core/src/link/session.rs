@@ -175,6 +175,8 @@ pub(crate) struct Session {
     pub(crate) heard_wall: WallTime,
     pub(crate) rtt: Rtt,
     pub(crate) bulk: Bulk,
+    /// The other side can be dialled, as far as its record says.
+    pub(crate) reachable: bool,
     /// It stood for its peer at some time.
     pub(crate) stood: bool,
     pinged: Option<Time>,
@@ -214,6 +216,7 @@ impl Session {
             heard_wall: wall,
             rtt: Rtt::default(),
             bulk: Bulk::default(),
+            reachable: true,
             stood: false,
             pinged: None,
             sent: 0,

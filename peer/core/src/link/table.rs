@@ -60,6 +60,11 @@ impl Links {
         self.sessions.get(self.standing.get(peer)?)
     }
 
+    /// The standing link to a peer.
+    pub(crate) fn of_mut(&mut self, peer: &PeerId) -> Option<&mut Session> {
+        self.sessions.get_mut(self.standing.get(peer)?)
+    }
+
     /// All sessions, whatever their phase.
     pub(crate) fn len(&self) -> usize {
         self.sessions.len()

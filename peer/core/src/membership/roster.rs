@@ -25,6 +25,13 @@ pub(crate) struct Member {
     pub(crate) heard: Time,
 }
 
+impl Member {
+    /// It says where it can be dialled.
+    pub(crate) fn is_reachable(&self) -> bool {
+        !self.record.record.addresses.is_empty()
+    }
+}
+
 #[derive(Debug)]
 struct Tombstone {
     incarnation: u64,

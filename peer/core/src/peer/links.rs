@@ -9,6 +9,7 @@ use super::{Peer, Phase, Timer};
 use crate::event::{Class, DialError, Event, EvidenceKind, LinkUp, Output};
 use crate::link::session::{Liveness, Opening, Phase as LinkPhase, Session};
 use crate::link::table::Standing;
+use crate::membership::roster::Member;
 use crate::message::{Frame, GoodbyeReason, Hello, LinkPeer, Message};
 use crate::types::{LinkId, Now, OpId, Time};
 
@@ -177,8 +178,10 @@ impl Peer {
             Some(Standing::First) => {}
         }
         self.contacts.linked(peer.id);
+        let reachable = self.roster.get(&peer.id).is_none_or(Member::is_reachable);
         if let Some(session) = self.links.get_mut(link) {
             session.stood = true;
+            session.reachable = reachable;
             let ping = session.ping(now.time);
             self.send(link, Class::Control, ping);
         }
@@ -379,14 +382,14 @@ impl Peer {
             self.phase = Phase::Leaving;
             self.seal_own(true, now);
         } else {
-            self.drain();
+            self.drain(now);
         }
     }
 
     /// Goodbye on every link; nothing is dialled or accepted from here on.
-    pub(super) fn drain(&mut self) {
+    pub(super) fn drain(&mut self, now: Now) {
         self.phase = Phase::Draining;
-        self.send_announcements();
+        self.send_announcements(now);
         for link in self.links.ids() {
             if self.links.get(link).is_some_and(|session| session.phase != LinkPhase::Closing) {
                 self.close(link, GoodbyeReason::Shutdown, "this peer is shutting down");

@@ -74,7 +74,7 @@ impl Peer {
         let again = self.exchange.sealed(record, now.time);
         if leaving {
             self.spread_news();
-            self.drain();
+            self.drain(now);
         } else if again {
             self.seal_own(self.phase == Phase::Leaving, now);
         }
@@ -142,6 +142,9 @@ impl Peer {
                 self.outputs.push_back(Output::Forget { peer });
                 self.event(Event::PeerLeft { peer, uri, reason: "it said that it leaves".to_owned() });
             }
+        }
+        if let Some(session) = self.links.of_mut(&peer) {
+            session.reachable = !record.record.addresses.is_empty();
         }
         self.update_rows();
         self.set(Timer::Dial, now.time + DIAL_PAUSE);
@@ -251,11 +254,10 @@ impl Peer {
             self.outputs.push_back(Output::Dial { op, address, expect: None });
         }
         let mut next = self.bootstrap.next(&self.config.advertise, |peer| reached.contains(peer));
-        let with_address = |member: &Member| !member.record.record.addresses.is_empty();
-        let wanted = self.wanted(|_, member| with_address(member));
+        let wanted = self.wanted(|_, member| member.is_reachable());
         // Where the best candidates wait for their next attempt, the grid takes others that may be dialled now.
         let ready = self.wanted(|peer, member| {
-            with_address(member) && self.contacts.next(peer).is_some_and(|at| at <= now.time)
+            member.is_reachable() && self.contacts.next(peer).is_some_and(|at| at <= now.time)
         });
         next = next.into_iter().chain(wanted.iter().filter_map(|peer| self.contacts.next(peer))).min();
         for peer in ready {

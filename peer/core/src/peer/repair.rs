@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rand::seq::SliceRandom;
+use rand::Rng;
 
 use super::{Peer, Purpose, Timer};
 use crate::event::{Class, EvidenceKind, LoadWhat, Loaded, Output};
@@ -17,8 +17,6 @@ use crate::types::{Hash, LinkId, Now, OpId, PeerId, TxId, WallTime};
 const FETCH_WAIT_MIN: Duration = Duration::from_millis(10);
 /// What an announcer needs beside the round trip to answer: a read from its store. Guess.
 const ANSWER_TIME: Duration = Duration::from_millis(30);
-/// Hops named in the answer to a fetch: two of the push, one of the repair.
-const FETCHED_HOPS: u32 = 3;
 /// Bytes of a bulk frame beside its payload, roughly.
 const FRAME_OVERHEAD_BYTES: usize = 128;
 
@@ -30,27 +28,56 @@ impl Peer {
         }
         let own = grid::row(&self.me, self.rows);
         let elsewhere = |peer: &PeerId| self.rows <= 1 || grid::row(peer, self.rows) != own;
-        let mut links: Vec<LinkId> = self
+        let peers = self.network_size();
+        let expected = grid::links_expected(peers, self.rows);
+        let first = announce::first_links(peers, self.links.linked(), expected);
+        let rng = &mut self.rng;
+        let mut lots: Vec<(u32, LinkId)> = self
             .links
             .standing()
             .filter(|session| elsewhere(&session.peer.id) && !holders.contains(&session.peer.id))
-            .map(|session| session.link)
+            .map(|session| {
+                let lot: u32 = rng.random();
+                // Who cannot be dialled has fewer links to be pushed over, and draws twice.
+                (if session.reachable { lot } else { lot.min(rng.random()) }, session.link)
+            })
             .collect();
-        let short = short_id(announce::salt(&self.config.network, now.wall), &id);
-        let count = announce::links(self.network_size());
-        let (chosen, _) = links.partial_shuffle(&mut self.rng, count);
-        for link in chosen {
-            let due = self.announcements.add(*link, short, now.time);
-            self.timers.entry(Timer::Announce).or_insert(due);
+        lots.sort_unstable();
+        let mut links = lots.into_iter().map(|(_, link)| link);
+        let salt = announce::salt(&self.config.network, now.wall);
+        let short = short_id(salt, &id);
+        for link in links.by_ref().take(first) {
+            self.announcements.add(link, salt, short, now.time);
         }
-        self.announce_salt = announce::salt(&self.config.network, now.wall);
+        let later = links.take(announce::later_links(self.misses.is_lossy())).collect();
+        self.announcements.add_later(id, later, now.time + self.wave_interval());
+        self.wake_for_announcements();
     }
 
-    pub(super) fn send_announcements(&mut self) {
-        let salt = self.announce_salt;
-        for (link, short_ids) in self.announcements.take() {
+    fn wave_interval(&self) -> Duration {
+        self.links.mean_delay() * 3 / 2
+    }
+
+    fn wake_for_announcements(&mut self) {
+        self.timers.remove(&Timer::Announce);
+        self.set_opt(Timer::Announce, self.announcements.next());
+    }
+
+    pub(super) fn send_announcements(&mut self, now: Now) {
+        let waves = self.announcements.due_waves(now.time, self.wave_interval());
+        if !waves.is_empty() {
+            let salt = announce::salt(&self.config.network, now.wall);
+            for (id, links) in waves {
+                let short = short_id(salt, &id);
+                for link in links {
+                    self.announcements.add(link, salt, short, now.time);
+                }
+            }
+        }
+        for ((link, salt), short_ids) in self.announcements.take() {
             self.send(link, Class::Announce, Message::Announce { salt, short_ids });
         }
+        self.wake_for_announcements();
     }
 
     pub(super) fn announced(&mut self, link: LinkId, salt: u64, short_ids: &[[u8; 8]], now: Now) {
@@ -59,7 +86,8 @@ impl Peer {
             // Another epoch: the clocks differ by more than ten minutes, reconciliation has to do.
             return;
         }
-        let wait = (self.links.mean_delay() * 3 / 2).max(FETCH_WAIT_MIN);
+        let delays = if self.misses.is_lossy() { 0.75 } else { 1.5 };
+        let wait = self.links.mean_delay().mul_f64(delays).max(FETCH_WAIT_MIN);
         for short in short_ids {
             if let Some(id) = self.seen.by_short(salt, *short) {
                 self.bodies.add_holder(&id, peer);
@@ -130,7 +158,16 @@ impl Peer {
     }
 
     pub(super) fn loaded(&mut self, op: OpId, found: Option<Loaded>, now: Now) {
-        let Some(Purpose::Load { link, item }) = self.ops.remove(&op) else { return };
+        let (link, item) = match self.ops.remove(&op) {
+            Some(Purpose::Load { link, item }) => (link, item),
+            Some(Purpose::LoadForRow { rows, hops, holders }) => {
+                if let Some(Loaded::Envelope { envelope, body: Some(body) }) = found {
+                    self.push_to_row(&envelope, &body, rows, hops, &holders, now);
+                }
+                return;
+            }
+            _ => return,
+        };
         let Some(session) = self.links.get_mut(link) else { return };
         session.bulk.loaded();
         let id = match item {
@@ -140,9 +177,9 @@ impl Peer {
             (Item::Envelope(_) | Item::Fetched(_), Some(Loaded::Envelope { envelope, body })) => {
                 let payload = body.as_ref().map_or(0, Bytes::len) + envelope.signed().len();
                 let bytes = payload + envelope.certificate().len();
-                let fetched = matches!(item, Item::Fetched(_));
-                let (class, hops) = if fetched { (Class::Push, FETCHED_HOPS) } else { (Class::Bulk, 0) };
-                let push = Push { envelope, body, rows: self.rows, head: false, hops };
+                let class = if matches!(item, Item::Fetched(_)) { Class::Push } else { Class::Bulk };
+                // 0 hops: repair, so that the other side does not take it for a push of the grid.
+                let push = Push { envelope, body, rows: self.rows, head: false, hops: 0 };
                 (class, Message::Push(push), bytes)
             }
             (Item::Chunk(_, index), Some(Loaded::Chunk { data, proof })) => {

@@ -81,9 +81,12 @@ impl Peer {
         let Some(envelope) = submission.envelope.clone() else { return };
         let (id, published) = (envelope.id(), envelope.header().published);
         self.seen.held(id, published);
+        // Its own row gets it from here: no other head has to ask for that.
+        self.seen.relay(&id);
         self.answer(&submission, &Ok((id, published.as_unix_ms())), false);
         self.event(Event::Accepted { id, body_bytes: envelope.header().body_bytes });
-        let targets = push::from_origin(&self.me, self.rows, &id, &self.neighbours(now));
+        let heads = self.misses.heads();
+        let targets = push::from_origin(&self.me, self.rows, heads, &id, &self.neighbours(now));
         self.push_to(&targets, &envelope, submission.body.bytes(), 1, now);
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{Peer, Purpose, Timer};
 use crate::envelope::Envelope;
-use crate::event::{Class, Event, EvidenceKind, Output, Verdict, Verifiable};
+use crate::event::{Class, Event, EvidenceKind, LoadWhat, Output, Verdict, Verifiable};
 use crate::gossip::intake::{Again, Incoming};
 use crate::gossip::push::{self, Neighbour, Target};
 use crate::gossip::seen::Known;
@@ -52,6 +52,17 @@ impl Peer {
             Known::Held | Known::Refused => {
                 self.acknowledge(link, sequence, now.time);
                 self.event(Event::Duplicate { from });
+                if push.hops > 0 {
+                    self.misses.pushed(&id);
+                }
+                if push.head && known == Known::Held && self.seen.relay(&id) {
+                    // It came another way before, but the row counts on this peer. What travels on is the
+                    // stored envelope: this one is not checked.
+                    let holders = vec![from, header.origin];
+                    let (rows, hops) = (push.rows, push.hops.saturating_add(1));
+                    let op = self.op(Purpose::LoadForRow { rows, hops, holders });
+                    self.outputs.push_back(Output::Load { op, id, what: LoadWhat::Envelope });
+                }
             }
             Known::Pending => {
                 self.bodies.add_holder(&id, from);
@@ -66,6 +77,7 @@ impl Peer {
                 if self.intake.again(push, from, ack) == Again::Joined {
                     self.event(Event::Duplicate { from });
                 }
+                self.relay(&id, now);
             }
             Known::New | Known::MaybeHeld => {
                 let ack = push.body.is_some().then_some((link, sequence));
@@ -159,17 +171,38 @@ impl Peer {
 
     /// Header and body are verified: passes them on and makes them durable.
     pub(super) fn complete(&mut self, id: TxId, body: Arc<Body>, now: Now) {
-        let Some(incoming) = self.intake.get(&id) else { return };
-        let push = &incoming.push;
-        let (envelope, hops) = (push.envelope.clone(), push.hops.saturating_add(1));
-        if push.head {
-            let (rows, holders) = (push.rows, incoming.holders.clone());
-            let near = self.neighbours(now);
-            let targets = push::from_head(&self.me, self.rows, rows, &id, &near, &holders);
-            self.push_to(&targets, &envelope, body.bytes(), hops, now);
-        }
+        let Some(incoming) = self.intake.get_mut(&id) else { return };
+        incoming.verified = Some(body.bytes().clone());
+        let envelope = incoming.push.envelope.clone();
+        self.relay(&id, now);
         let op = self.op(Purpose::Persist(id));
         self.outputs.push_back(Output::Persist { op, envelope, body, idempotency_key: String::new() });
+    }
+
+    /// Passes a verified transaction on its way in to the own row, once, where this peer is its head.
+    fn relay(&mut self, id: &TxId, now: Now) {
+        let Some(incoming) = self.intake.get(id).filter(|incoming| incoming.push.head) else { return };
+        let Some(body) = incoming.verified.clone() else { return };
+        if self.seen.relay(id) {
+            let (envelope, holders) = (incoming.push.envelope.clone(), incoming.holders.clone());
+            let (rows, hops) = (incoming.push.rows, incoming.push.hops.saturating_add(1));
+            self.push_to_row(&envelope, &body, rows, hops, &holders, now);
+        }
+    }
+
+    /// Hop 2; `rows` are those that the sender named.
+    pub(super) fn push_to_row(
+        &mut self,
+        envelope: &Arc<Envelope>,
+        body: &Bytes,
+        rows: u32,
+        hops: u32,
+        holders: &[PeerId],
+        now: Now,
+    ) {
+        let near = self.neighbours(now);
+        let targets = push::from_head(&self.me, self.rows, rows, &envelope.id(), &near, holders);
+        self.push_to(&targets, envelope, body, hops, now);
     }
 
     pub(super) fn persisted(&mut self, id: TxId, now: Now) {
@@ -181,6 +214,10 @@ impl Peer {
         let age_ms = now.wall.as_unix_ms().saturating_sub(header.published.as_unix_ms());
         let (hops, body_bytes, published) = (incoming.push.hops, header.body_bytes, header.published);
         self.event(Event::Received { id, from: incoming.from, hops, body_bytes, age_ms });
+        if incoming.pushed || !wanted {
+            // What reconciliation brings was often published while this peer was away.
+            self.misses.received(id, incoming.pushed, now.time);
+        }
         self.announce(id, published, &incoming.holders, now);
         if wanted {
             self.set(Timer::SyncRound, now.time);
@@ -229,6 +266,7 @@ impl Peer {
             link: session.link,
             rows: session.rows,
             live: !session.is_suspect(now.time, interval),
+            reachable: session.reachable,
         };
         self.links.standing().map(neighbour).collect()
     }

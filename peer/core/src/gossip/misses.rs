@@ -1,0 +1,119 @@
+//! How often a push goes missing, and what follows from it: heads per row, waves of announcements, waits (docs/design.md § 3.4).
+//!
+//! The estimate is of one way from an origin over one head. It counts only transactions whose push never
+//! arrived: counting what was fetched would mistake lateness for loss, and drift.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::types::{Time, TxId};
+
+/// Weight of one transaction in the estimate (docs/design.md § 3.4).
+const GAIN: f64 = 0.05;
+/// Share of peers that all pushes together may miss (docs/design.md § 3.4).
+const MISSED_MAX: f64 = 0.1;
+/// Heads per row at most (docs/design.md § 3.4): a third still helps, a fourth costs more than announcements do.
+const HEADS_MAX: usize = 3;
+/// A push that comes later than this after the transaction counts as missing. Guess: ten times what two hops take
+/// on a WAN.
+const JUDGED_AFTER: Duration = Duration::from_secs(3);
+/// Transactions that wait for their verdict; beyond it they are not counted. 3 s at 1,000 transactions/s.
+const JUDGING_MAX: usize = 4096;
+
+/// The estimate, and what is still to be counted.
+#[derive(Debug, Default)]
+pub(crate) struct Misses {
+    estimate: f64,
+    pushed: BTreeMap<TxId, bool>,
+    order: VecDeque<(Time, TxId)>,
+}
+
+impl Misses {
+    /// A transaction has come; `pushed`: by a push, not by repair.
+    pub(crate) fn received(&mut self, id: TxId, pushed: bool, now: Time) {
+        self.judge(now);
+        if self.order.len() < JUDGING_MAX && self.pushed.insert(id, pushed).is_none() {
+            self.order.push_back((now + JUDGED_AFTER, id));
+        }
+    }
+
+    /// A push of it has come, if only now.
+    pub(crate) fn pushed(&mut self, id: &TxId) {
+        if let Some(pushed) = self.pushed.get_mut(id) {
+            *pushed = true;
+        }
+    }
+
+    fn judge(&mut self, now: Time) {
+        while let Some((due, id)) = self.order.front().copied()
+            && due <= now
+        {
+            self.order.pop_front();
+            let missed = f64::from(u8::from(self.pushed.remove(&id) == Some(false)));
+            let expected = self.estimate.powi(self.heads() as i32);
+            self.estimate = (self.estimate + GAIN * (missed - expected)).clamp(0.0, 1.0);
+        }
+    }
+
+    /// Heads that an origin gives a transaction to in each row: so many that few enough miss all their pushes.
+    pub(crate) fn heads(&self) -> usize {
+        let enough = |heads: &usize| self.estimate.powi(*heads as i32) <= MISSED_MAX;
+        (1..HEADS_MAX).find(enough).unwrap_or(HEADS_MAX)
+    }
+
+    /// One way in ten or more fails.
+    pub(crate) fn is_lossy(&self) -> bool {
+        self.estimate >= MISSED_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u64) -> TxId {
+        TxId::of_header(&number.to_le_bytes())
+    }
+
+    /// Feeds transactions of which this share misses each way, over as many ways as there are heads.
+    fn after(count: u64, lost: f64) -> Misses {
+        let mut misses = Misses::default();
+        let mut debt = 0.0;
+        for number in 0..count {
+            debt += lost.powi(misses.heads() as i32);
+            let missed = debt >= 1.0;
+            debt -= f64::from(u8::from(missed));
+            misses.received(id(number), !missed, Time::from_micros(number * 1_000_000));
+        }
+        misses
+    }
+
+    #[test]
+    fn heads_follow_what_is_lost() {
+        for (lost, heads) in [(0.0, 1), (0.05, 1), (0.2, 2), (0.25, 2), (0.5, 3), (0.9, 3)] {
+            let misses = after(2000, lost);
+            assert_eq!(misses.heads(), heads, "{lost}: estimated {}", misses.estimate);
+            assert_eq!(misses.is_lossy(), lost >= 0.1, "{lost}: estimated {}", misses.estimate);
+        }
+    }
+
+    #[test]
+    fn a_late_push_is_no_miss() {
+        let mut misses = Misses::default();
+        for number in 0..100 {
+            misses.received(id(number), false, Time::ZERO);
+            misses.pushed(&id(number));
+        }
+        misses.judge(Time::ZERO + JUDGED_AFTER);
+        assert_eq!((misses.estimate, misses.pushed.len()), (0.0, 0));
+    }
+
+    #[test]
+    fn what_waits_for_its_verdict_keeps_under_its_bound() {
+        let mut misses = Misses::default();
+        for number in 0..2 * JUDGING_MAX as u64 {
+            misses.received(id(number), false, Time::ZERO);
+        }
+        assert_eq!((misses.pushed.len(), misses.order.len()), (JUDGING_MAX, JUDGING_MAX));
+    }
+}
