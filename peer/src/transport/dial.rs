@@ -60,7 +60,7 @@ async fn attempt(
         Fault::Broken(why) => unreachable(address, why),
     };
     let tls = connector.connect(name, tcp).await.map_err(|error| refused(&Fault::of(&error)))?;
-    let stream = PeerStream::new(TlsStream::Client(tls), remote, inner.root.child_token(), None)
+    let stream = PeerStream::new(TlsStream::Client(tls), remote, inner.root.child_token())
         .map_err(|fault| refused(&fault))?;
     let info = stream.info().clone();
     if expect.is_some_and(|expected| expected != info.peer.id) {

@@ -18,6 +18,8 @@ use tokio_rustls::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
+use super::places::Place;
+
 /// What every request on a connection carries: who speaks, by the certificate alone.
 #[derive(Debug, Clone)]
 pub struct PeerInfo {
@@ -106,8 +108,13 @@ pub(super) struct PeerStream {
     tls: TlsStream<TcpStream>,
     info: PeerInfo,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    /// Given back when the connection ends.
-    _slot: Option<OwnedSemaphorePermit>,
+    _held: Option<Held>,
+}
+
+/// What a connection that was let in takes up; given back when it ends.
+pub(super) struct Held {
+    pub(super) _slot: OwnedSemaphorePermit,
+    pub(super) _place: Place<PeerId>,
 }
 
 impl PeerStream {
@@ -116,7 +123,6 @@ impl PeerStream {
         tls: TlsStream<TcpStream>,
         remote: SocketAddr,
         connection: CancellationToken,
-        slot: Option<OwnedSemaphorePermit>,
     ) -> Result<Self, Fault> {
         let chain: Option<&[CertificateDer<'_>]> = tls.get_ref().1.peer_certificates();
         let leaf = chain
@@ -127,7 +133,12 @@ impl PeerStream {
         let peer = LinkPeer { id: PeerId::of_uri(uri.as_str()), uri: uri.to_string() };
         let cut = Box::pin(connection.clone().cancelled_owned());
         let info = PeerInfo { peer, remote, connection, fault: Arc::default(), linked: Arc::default() };
-        Ok(Self { tls, info, cut, _slot: slot })
+        Ok(Self { tls, info, cut, _held: None })
+    }
+
+    /// Keeps its places until it ends.
+    pub(super) fn hold(&mut self, held: Held) {
+        self._held = Some(held);
     }
 
     pub(super) fn info(&self) -> &PeerInfo {

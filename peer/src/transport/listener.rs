@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::{Extension, Json, Router, routing};
 use futures::stream::{BoxStream, StreamExt};
-use sorcha_peer_core::types::Address;
+use sorcha_peer_core::types::{Address, PeerId};
 use sorcha_proto::v1::peer_link_server::{PeerLink, PeerLinkServer};
 use sorcha_proto::v1::{ExchangeRequest, ExchangeResponse, Frame};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,14 +19,17 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Inner;
-use super::io::{Fault, PeerInfo, PeerStream, plain};
+use super::io::{Fault, Held, PeerInfo, PeerStream, plain};
 use super::link::Outgoing;
+use super::places::{Places, source};
 use super::settings;
 
 /// Handshakes under way at most; further connections wait in the kernel's backlog.
 const HANDSHAKES_MAX: usize = 256;
-/// A handshake (ours takes about 2 ms of both sides' time and two round trips).
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+/// Handshakes under way from one source: half of all, so that nobody alone keeps the others waiting.
+const HANDSHAKES_PER_SOURCE_MAX: usize = HANDSHAKES_MAX / 2;
+/// Connections of one peer: a link, its successor while it is replaced, a few REST calls (guess).
+const CONNECTIONS_PER_PEER_MAX: usize = 8;
 /// Connections beyond those that links may use: REST calls, and refusals of links.
 const CONNECTIONS_SPARE: usize = 64;
 /// After a failed accept (too many open files), before the next.
@@ -64,7 +67,14 @@ async fn accept(
     connections: mpsc::Sender<std::io::Result<PeerStream>>,
 ) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
-    let slots = Arc::new(Semaphore::new(inner.links_max + CONNECTIONS_SPARE));
+    let sources = Places::new(HANDSHAKES_PER_SOURCE_MAX);
+    let doorkeeper = Arc::new(Doorkeeper {
+        connections,
+        slots: Arc::new(Semaphore::new(inner.links_max + CONNECTIONS_SPARE)),
+        peers: Places::new(CONNECTIONS_PER_PEER_MAX),
+        inner,
+    });
+    let inner = &doorkeeper.inner;
     loop {
         let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
         let accepted = tokio::select! {
@@ -79,38 +89,76 @@ async fn accept(
                 continue;
             }
         };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            tracing::warn!(%remote, "a connection is refused: there are as many as limits.linksMax allows");
-            continue;
+        let place = match source(remote.ip()).map(|source| sources.take(&source)) {
+            Some(None) => {
+                tracing::debug!(%remote, "a connection is refused: its source has too many handshakes under way");
+                continue;
+            }
+            Some(place) => place,
+            None => None,
         };
-        let (inner, connections) = (Arc::clone(&inner), connections.clone());
+        let doorkeeper = Arc::clone(&doorkeeper);
         tokio::spawn(async move {
-            let shaken = timeout(HANDSHAKE_WITHIN, shake(&inner, tcp, remote)).await;
-            drop(permit);
-            let tls = match shaken {
-                Ok(Ok(tls)) => tls,
+            let within = doorkeeper.inner.patience.handshake;
+            let shaken = timeout(within, shake(&doorkeeper.inner, tcp)).await;
+            drop((permit, place));
+            match shaken {
+                Ok(Ok(tls)) => doorkeeper.admit(tls, remote).await,
                 Ok(Err(Fault::Untrusted(why))) => {
                     tracing::info!(%remote, "a connection is refused: {why}");
-                    return;
                 }
-                Ok(Err(Fault::Broken(why))) => {
-                    tracing::debug!(%remote, "a handshake failed: {why}");
-                    return;
-                }
-                Err(_) => {
-                    tracing::debug!(%remote, "a handshake took longer than {} s", HANDSHAKE_WITHIN.as_secs());
-                    return;
-                }
-            };
-            match PeerStream::new(tls, remote, inner.root.child_token(), Some(slot)) {
-                Ok(stream) => drop(connections.send(Ok(stream)).await),
-                Err(fault) => tracing::info!(%remote, "a connection is refused: {}", fault.sentence()),
+                Ok(Err(Fault::Broken(why))) => tracing::debug!(%remote, "a handshake failed: {why}"),
+                Err(_) => tracing::debug!(%remote, "a handshake took longer than {within:?}"),
             }
         });
     }
 }
 
-async fn shake(inner: &Inner, tcp: TcpStream, _remote: SocketAddr) -> Result<TlsStream<TcpStream>, Fault> {
+/// Lets in whom a handshake has shown to be somebody.
+struct Doorkeeper {
+    inner: Arc<Inner>,
+    connections: mpsc::Sender<std::io::Result<PeerStream>>,
+    slots: Arc<Semaphore>,
+    peers: Places<PeerId>,
+}
+
+impl Doorkeeper {
+    async fn admit(&self, tls: TlsStream<TcpStream>, remote: SocketAddr) {
+        let connection = self.inner.root.child_token();
+        let mut stream = match PeerStream::new(tls, remote, connection) {
+            Ok(stream) => stream,
+            Err(fault) => {
+                tracing::info!(%remote, "a connection is refused: {}", fault.sentence());
+                return;
+            }
+        };
+        let info = stream.info().clone();
+        let peer = &info.peer.uri;
+        let Some(place) = self.peers.take(&info.peer.id) else {
+            tracing::info!(%remote, peer, "a connection is refused: this peer has {CONNECTIONS_PER_PEER_MAX} already");
+            return;
+        };
+        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+            tracing::warn!(%remote, peer, "a connection is refused: there are as many as limits.linksMax allows");
+            return;
+        };
+        stream.hold(Held { _slot: slot, _place: place });
+        if self.connections.send(Ok(stream)).await.is_err() {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(self.inner.patience.link) => {
+                if !info.linked.load(Ordering::Acquire) {
+                    tracing::debug!(%remote, peer, "a connection without a link is closed");
+                    info.connection.cancel();
+                }
+            }
+            () = info.connection.cancelled() => {}
+        }
+    }
+}
+
+async fn shake(inner: &Inner, tcp: TcpStream) -> Result<TlsStream<TcpStream>, Fault> {
     settings::prepare(&tcp).map_err(|error| Fault::Broken(plain(&error)))?;
     let acceptor = TlsAcceptor::from(Arc::clone(&inner.tls.current().server));
     acceptor.accept(tcp).await.map(TlsStream::Server).map_err(|error| Fault::of(&error))

@@ -10,6 +10,7 @@ mod dial;
 mod io;
 mod link;
 mod listener;
+mod places;
 mod queue;
 mod settings;
 
@@ -33,6 +34,7 @@ pub use io::PeerInfo;
 
 use crate::tls::TlsState;
 use link::Links;
+use settings::Patience;
 
 /// Dials under way at most; further ones wait their turn.
 const DIALS_MAX: usize = 128;
@@ -81,6 +83,7 @@ struct Inner {
     inputs: mpsc::Sender<Input>,
     links: Links,
     links_max: usize,
+    patience: Patience,
     dials: Semaphore,
     /// Nothing new is taken on.
     stopping: CancellationToken,
@@ -97,6 +100,16 @@ impl Transport {
         inputs: mpsc::Sender<Input>,
         rest: axum::Router,
     ) -> Result<(Self, SocketAddr), TransportError> {
+        Self::start_with(config, Patience::default(), tls, inputs, rest).await
+    }
+
+    async fn start_with(
+        config: TransportConfig,
+        patience: Patience,
+        tls: Arc<TlsState>,
+        inputs: mpsc::Sender<Input>,
+        rest: axum::Router,
+    ) -> Result<(Self, SocketAddr), TransportError> {
         let address = config.listen;
         let refused = |source: std::io::Error| match source.kind() {
             std::io::ErrorKind::AddrInUse => TransportError::InUse { address },
@@ -109,6 +122,7 @@ impl Transport {
             links: Links::new(config.links_max, inputs.clone()),
             inputs,
             links_max: config.links_max,
+            patience,
             dials: Semaphore::new(DIALS_MAX),
             stopping: CancellationToken::new(),
             root: CancellationToken::new(),

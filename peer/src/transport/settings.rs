@@ -22,3 +22,20 @@ pub(super) const STREAMS_MAX: u32 = 16;
 pub(super) fn prepare(tcp: &TcpStream) -> std::io::Result<()> {
     tcp.set_nodelay(true)
 }
+
+/// How long those who connect may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// A handshake.
+    pub(super) handshake: Duration,
+    /// Until a connection carries a link: one without is a REST call, or somebody who takes up room.
+    pub(super) link: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        // Guesses. A handshake takes about 2 ms of both sides' time and two round trips; whoever dials for a link
+        // asks for it at once.
+        Self { handshake: Duration::from_secs(5), link: Duration::from_secs(15) }
+    }
+}

@@ -57,7 +57,7 @@ impl Decoder for Raw {
     }
 }
 
-async fn tls(peer: &Peer, config: Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
+pub(super) async fn tls(peer: &Peer, config: Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
     let tcp = TcpStream::connect(peer.at).await?;
     TlsConnector::from(config).connect(ServerName::try_from("peer").unwrap(), tcp).await
 }

@@ -1,6 +1,7 @@
 //! The transport over real sockets with real certificates.
 
 mod attacks;
+mod hostile;
 mod links;
 mod trust;
 
@@ -19,6 +20,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::settings::Patience;
 use super::{Transport, TransportConfig};
 use crate::tls::TlsState;
 
@@ -68,9 +70,14 @@ struct Peer {
 
 impl Peer {
     async fn start(tls: Arc<TlsState>, links_max: usize) -> Self {
+        Self::start_with(tls, links_max, Patience::default()).await
+    }
+
+    async fn start_with(tls: Arc<TlsState>, links_max: usize, patience: Patience) -> Self {
         let (sender, inputs) = mpsc::channel(1024);
         let config = TransportConfig { listen: "127.0.0.1:0".parse().unwrap(), links_max };
-        let (transport, at) = Transport::start(config, tls, sender, axum::Router::new()).await.unwrap();
+        let started = Transport::start_with(config, patience, tls, sender, axum::Router::new()).await;
+        let (transport, at) = started.unwrap();
         Self { transport, inputs, at }
     }
 
