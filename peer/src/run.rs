@@ -88,6 +88,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let deadline = config.shutdown_deadline;
     let result = runtime.block_on(serve(config));
     runtime.shutdown_timeout(CLOSING.min(deadline));
+    crate::log::flush();
     Ok(result?)
 }
 
