@@ -21,7 +21,7 @@ use crate::effects::Effects;
 use crate::metrics::Metrics;
 use crate::node::{Identity, NodeHandle};
 use crate::store::{OpenError, Store, StoreOptions};
-use crate::tls::{TlsError, TlsState};
+use crate::tls::{self, Material, TlsError, TlsState};
 use crate::transport::{Transport, TransportConfig, TransportError};
 use crate::verify::SignaturePool;
 
@@ -33,6 +33,8 @@ const COMMANDS_MAX: usize = 1_024;
 const EVENTS_MAX: usize = 1_024;
 /// Threads for reads of the store and other blocking work.
 const BLOCKING_THREADS_MAX: usize = 16;
+/// How often the directory of certificates is looked at (guess: nobody waits for it, and a look reads 3 KiB).
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(5);
 /// Part of the shutdown deadline that is left for streams and store after the links have been closed.
 const CLOSING: Duration = Duration::from_secs(2);
 
@@ -147,7 +149,11 @@ async fn serve(config: Config) -> Result<(), RunError> {
     let signatures = SignaturePool::start(Arc::clone(&tls), threads).map_err(setup)?;
     let metrics = Metrics::new();
     let readiness = Readiness::new();
-    tell_validity(&readiness, &tls);
+    tell_validity(&readiness, &tls.current());
+    let following = tokio::spawn({
+        let readiness = readiness.clone();
+        tls::follow(tls, CERTIFICATES_EVERY, move |material| tell_validity(&readiness, material))
+    });
     let identity = identity(&config, recovered.incarnation);
     tracing::info!(
         uri = identity.uri,
@@ -180,6 +186,7 @@ async fn serve(config: Config) -> Result<(), RunError> {
     driver.run(Sources { network, completions, commands, stop }, links_deadline).await;
 
     closing.cancel();
+    following.abort();
     let rest = config.shutdown_deadline.saturating_sub(links_deadline);
     let apis = async {
         // What they ended with is logged by themselves.
@@ -241,8 +248,7 @@ fn core_settings(config: &Config, port: u16) -> core_config::Config {
     }
 }
 
-fn tell_validity(readiness: &Readiness, tls: &TlsState) {
-    let material = tls.current();
+fn tell_validity(readiness: &Readiness, material: &Material) {
     let wall = |at: jiff::Timestamp| WallTime::from_unix_ms(u64::try_from(at.as_millisecond()).unwrap_or(0));
     readiness.set_certificate(Certificate {
         not_before: wall(material.not_before),

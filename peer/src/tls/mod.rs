@@ -4,8 +4,10 @@
 //! no handshake sees the key of one load with the roots of another. Resumption is off everywhere: a resumed
 //! TLS 1.3 session skips the certificate check, and a peer whose CA was removed would get in.
 
+mod follow;
 mod verifier;
 
+pub use follow::follow;
 pub use verifier::Refusal;
 
 #[cfg(test)]
@@ -22,18 +24,25 @@ use rustls::server::NoServerSessionStorage;
 use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest, Sha256};
 use sorcha_peer_pki::files::{CERTIFICATE_FILE, FileError, KEY_FILE, TRUST_FILE, read};
 use sorcha_peer_pki::{
     CheckError, KeyError, PemError, SigningKey, SpiffeId, TrustBundle, TrustError, certificates_from_pem,
     describe,
 };
+use zeroize::Zeroizing;
 
 /// Protocols that are offered and taken, best first (RFC 7301).
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
+/// Digest of everything that a load of the directory reads.
+pub type Content = [u8; 32];
+
 /// Everything that one load of the directory gave. Immutable.
 #[derive(Debug)]
 pub struct Material {
+    /// Of the files it was made from.
+    pub content: Content,
     /// Whose certificate it is; equal to the configured identity.
     pub uri: SpiffeId,
     /// The roots to check others by.
@@ -139,6 +148,11 @@ impl TlsState {
         Ok(())
     }
 
+    /// Of what is in the directory now.
+    pub fn content(&self) -> Result<Content, FileError> {
+        Ok(Files::read(&self.directory)?.content())
+    }
+
     /// What to use for the next handshake, signature or check.
     pub fn current(&self) -> Arc<Material> {
         self.current.load_full()
@@ -150,15 +164,41 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
+/// The three files as they are.
+struct Files {
+    certificate: Vec<u8>,
+    key: Zeroizing<Vec<u8>>,
+    trust: Vec<u8>,
+}
+
+impl Files {
+    fn read(directory: &Path) -> Result<Self, FileError> {
+        Ok(Self {
+            certificate: read(&directory.join(CERTIFICATE_FILE))?,
+            key: Zeroizing::new(read(&directory.join(KEY_FILE))?),
+            trust: read(&directory.join(TRUST_FILE))?,
+        })
+    }
+
+    fn content(&self) -> Content {
+        let mut digest = Sha256::new();
+        for file in [&self.certificate, &*self.key, &self.trust] {
+            digest.update((file.len() as u64).to_be_bytes());
+            digest.update(file);
+        }
+        digest.finalize().into()
+    }
+}
+
 fn read_material(directory: &Path, identity: &SpiffeId, now: Timestamp) -> Result<Material, TlsError> {
     let path = |name: &str| directory.join(name);
-    let chain = certificates_from_pem(&read(&path(CERTIFICATE_FILE))?)
+    let files = Files::read(directory)?;
+    let chain = certificates_from_pem(&files.certificate)
         .map_err(|source| TlsError::Certificate { path: path(CERTIFICATE_FILE), source })?;
     let key_error = |source| TlsError::Key { path: path(KEY_FILE), source };
-    let key_pem = read(&path(KEY_FILE))?;
-    let key = SigningKey::from_pem(&key_pem).map_err(key_error)?;
-    let tls_key = PrivateKeyDer::from_pem_slice(&key_pem).map_err(|_| key_error(KeyError::None))?;
-    let bundle = TrustBundle::from_pem(&read(&path(TRUST_FILE))?)
+    let key = SigningKey::from_pem(&files.key).map_err(key_error)?;
+    let tls_key = PrivateKeyDer::from_pem_slice(&files.key).map_err(|_| key_error(KeyError::None))?;
+    let bundle = TrustBundle::from_pem(&files.trust)
         .map_err(|source| TlsError::Trust { path: path(TRUST_FILE), source })?;
 
     let (leaf, intermediates) = chain.split_first().expect("a PEM text without certificates was refused");
@@ -198,6 +238,7 @@ fn read_material(directory: &Path, identity: &SpiffeId, now: Timestamp) -> Resul
     client.resumption = Resumption::disabled();
 
     Ok(Material {
+        content: files.content(),
         uri: found,
         bundle,
         key,

@@ -1,12 +1,14 @@
 //! What a directory of certificates must be to be taken.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use sorcha_peer_pki::authority::ROOT_VALIDITY;
 use sorcha_peer_pki::{Authority, IssueRequest, SpiffeId, files};
 
-use super::TlsState;
+use super::{TlsState, follow};
 
 fn now() -> Timestamp {
     Timestamp::from_second(1_800_000_000).unwrap()
@@ -123,4 +125,69 @@ fn a_wrong_directory_is_refused_with_the_file_and_the_reason() {
         },
         "add the root of 'example.org' to ca.crt",
     );
+}
+
+/// The directory as Kubernetes mounts a Secret: names lead through `..data` to a directory that is swapped whole.
+fn swap(directory: &Path, version: &str, write: impl FnOnce(&Path)) {
+    let content = directory.join(version);
+    write(&content);
+    let fresh = directory.join("..data_new");
+    std::os::unix::fs::symlink(&content, &fresh).unwrap();
+    std::fs::rename(&fresh, directory.join("..data")).unwrap();
+    for name in [files::CERTIFICATE_FILE, files::KEY_FILE, files::TRUST_FILE] {
+        let _there = std::os::unix::fs::symlink(Path::new("..data").join(name), directory.join(name));
+    }
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_secs(20), async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("{what} was awaited"));
+}
+
+#[tokio::test]
+async fn a_running_peer_follows_its_directory_and_keeps_what_was_good() {
+    let directory = tempfile::tempdir().unwrap();
+    let from = Timestamp::now();
+    let authority = Authority::generate("example.org", from, ROOT_VALIDITY).unwrap();
+    let renew = |version: &str| {
+        swap(directory.path(), version, |content| write(content, &authority, identity("alice"), from));
+    };
+    renew("first");
+    let state = Arc::new(TlsState::load(directory.path(), identity("alice"), from).unwrap());
+    let first = state.current();
+    let (told_in, told) = std::sync::mpsc::channel();
+    let following = tokio::spawn(follow(Arc::clone(&state), Duration::from_millis(10), move |material| {
+        told_in.send(material.certificate.clone()).unwrap();
+    }));
+
+    renew("second");
+    until("a renewal behind links", || state.current().certificate != first.certificate).await;
+    let second = state.current();
+    until("word of it", || told.try_recv() == Ok(second.certificate.clone())).await;
+
+    swap(directory.path(), "broken", |content| {
+        write(content, &authority, identity("alice"), from);
+        std::fs::write(content.join(files::KEY_FILE), "no key").unwrap();
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    std::fs::remove_file(directory.path().join("..data")).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(Arc::ptr_eq(&state.current(), &second), "what was good is used no longer");
+    assert!(told.try_recv().is_err());
+
+    renew("third");
+    until("a renewal after a fault", || !Arc::ptr_eq(&state.current(), &second)).await;
+    // Written in place, one file after the other.
+    let third = state.current();
+    write(&directory.path().join("third"), &authority, identity("alice"), from);
+    until("a renewal in place", || state.current().certificate != third.certificate).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let last = state.current();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(Arc::ptr_eq(&state.current(), &last), "loaded again without a change");
+    following.abort();
 }
