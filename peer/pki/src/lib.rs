@@ -18,7 +18,7 @@ pub use authority::{Authority, AuthorityError, IssueRequest, Issued};
 pub use describe::{Description, describe};
 pub use sign::{KeyError, SigningKey, verify_signature};
 pub use spiffe::{SpiffeError, SpiffeId};
-pub use trust::{CheckError, TrustBundle, TrustError};
+pub use trust::{Chain, CheckError, TrustBundle, TrustError};
 
 /// Certificates in a PEM file at most; a longer file is refused.
 pub const CERTIFICATES_PER_FILE_MAX: usize = 64;

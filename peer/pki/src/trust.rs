@@ -60,6 +60,23 @@ impl Root {
     }
 }
 
+/// A chain that holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// Whose the leaf is.
+    pub uri: SpiffeId,
+    /// From when all its certificates are valid.
+    pub not_before: Timestamp,
+    /// Until when all of them are.
+    pub not_after: Timestamp,
+}
+
+impl Chain {
+    fn of(uri: SpiffeId, (not_before, not_after): Validity) -> Self {
+        Self { uri, not_before, not_after }
+    }
+}
+
 /// Why a bundle was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrustError {
@@ -256,6 +273,16 @@ impl TrustBundle {
         intermediates: &[impl AsRef<[u8]>],
         at: Timestamp,
     ) -> Result<SpiffeId, CheckError> {
+        Ok(self.check_chain(leaf, intermediates, at)?.uri)
+    }
+
+    /// As [`TrustBundle::check_leaf`]; says also from when until when the whole chain is valid.
+    pub fn check_chain(
+        &self,
+        leaf: &[u8],
+        intermediates: &[impl AsRef<[u8]>],
+        at: Timestamp,
+    ) -> Result<Chain, CheckError> {
         if intermediates.len() > INTERMEDIATES_MAX {
             return Err(CheckError::ChainTooLong(intermediates.len()));
         }
@@ -269,19 +296,27 @@ impl TrustBundle {
         check_leaf_form(&leaf, &uri)?;
         let candidates =
             intermediates.iter().map(|der| parse(der.as_ref())).collect::<Result<Vec<_>, _>>()?;
-        check_time(&leaf, uri.as_str(), at)?;
+        let mut validity = check_time(&leaf, uri.as_str(), at)?;
 
         // From the leaf upwards: each step takes an unused intermediate that names and signs the last one.
         let mut current = &leaf;
         let mut used = vec![false; candidates.len()];
         for below in 0..=candidates.len() {
+            // A root may be there twice, once renewed with the same key: one that fits is enough.
+            let mut unfit = None;
             for root in &known {
                 let root = parse(&root.der)?;
                 if signs(&root, current) {
-                    check_time(&root, &root.subject().to_string(), at)?;
-                    check_path_length(&root, below)?;
-                    return Ok(uri);
+                    let fits = check_time(&root, &root.subject().to_string(), at)
+                        .and_then(|of_root| check_path_length(&root, below).map(|()| of_root));
+                    match fits {
+                        Ok(of_root) => return Ok(Chain::of(uri, within(validity, of_root))),
+                        Err(error) => unfit = Some(error),
+                    }
                 }
+            }
+            if let Some(error) = unfit {
+                return Err(error);
             }
             let next =
                 (0..candidates.len()).find(|&index| !used[index] && signs(&candidates[index], current));
@@ -289,7 +324,7 @@ impl TrustBundle {
             used[index] = true;
             current = &candidates[index];
             check_ca_form(current)?;
-            check_time(current, &current.subject().to_string(), at)?;
+            validity = within(validity, check_time(current, &current.subject().to_string(), at)?);
             check_path_length(current, below)?;
         }
         let known = known.iter().map(|root| format!("'{}'", root.subject)).collect::<Vec<_>>().join(", ");
@@ -491,7 +526,18 @@ fn signs(issuer: &X509Certificate<'_>, certificate: &X509Certificate<'_>) -> boo
         .is_ok()
 }
 
-fn check_time(certificate: &X509Certificate<'_>, subject: &str, at: Timestamp) -> Result<(), CheckError> {
+/// First and last second of a validity.
+type Validity = (Timestamp, Timestamp);
+
+fn within(one: Validity, other: Validity) -> Validity {
+    (one.0.max(other.0), one.1.min(other.1))
+}
+
+fn check_time(
+    certificate: &X509Certificate<'_>,
+    subject: &str,
+    at: Timestamp,
+) -> Result<Validity, CheckError> {
     let not_before = time(certificate.validity().not_before.timestamp())?;
     let not_after = time(certificate.validity().not_after.timestamp())?;
     // Both ends belong to the validity (RFC 5280 § 4.1.2.5), in whole seconds.
@@ -501,7 +547,7 @@ fn check_time(certificate: &X509Certificate<'_>, subject: &str, at: Timestamp) -
     if at < not_before {
         return Err(CheckError::NotYetValid { subject: subject.to_owned(), not_before, at });
     }
-    Ok(())
+    Ok((not_before, not_after))
 }
 
 pub(crate) fn time(unix_seconds: i64) -> Result<Timestamp, CheckError> {

@@ -358,3 +358,32 @@ fn a_bundle_is_read_from_pem_with_repetitions_left_out() {
     assert!(TrustBundle::from_pem(broken.as_bytes()).unwrap_err().to_string().contains("not readable"));
     assert!(TrustBundle::from_pem(b"").unwrap_err().to_string().contains("holds no certificate"));
 }
+
+#[test]
+fn a_chain_is_valid_no_longer_than_its_shortest_certificate() {
+    let root = root_with(|params| valid(params, -50, 20));
+    let between = intermediate("between", &root, |params| valid(params, -10, 1000));
+    let leaf = leaf(&between, |_| {});
+    let chain = bundle(&[&root]).check_chain(&leaf, std::slice::from_ref(&between.der), now()).unwrap();
+    assert_eq!((chain.not_before.as_second(), chain.not_after.as_second()), (NOW - 10, NOW + 20));
+}
+
+#[test]
+fn a_root_renewed_with_its_key_counts_beside_its_expired_self() {
+    let key = key();
+    let pem = key.serialize_pem();
+    let of = |from, to| {
+        let mut params = ca_params("root");
+        params.subject_alt_names = vec![uri("spiffe://example.org")];
+        valid(&mut params, from, to);
+        let key = KeyPair::from_pem(&pem).unwrap();
+        let der = params.self_signed(&key).unwrap().der().to_vec();
+        Ca { der, issuer: Issuer::new(params, key) }
+    };
+    let (old, new) = (of(-1000, -1), of(-2, 1000));
+    let leaf = leaf(&old, |_| {});
+    for roots in [[&old, &new], [&new, &old]] {
+        bundle(&roots).check_leaf(&leaf, NONE, now()).unwrap();
+    }
+    refused(bundle(&[&old]).check_leaf(&leaf, NONE, now()), "expired at");
+}
