@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use sorcha_peer_core::envelope::{Envelope, Header, Record, SignedRecord};
 use sorcha_peer_core::event::{Verdict, Verifiable};
 use sorcha_peer_core::types::{PeerId, RECORD_DOMAIN, TX_DOMAIN, WallTime};
-use sorcha_peer_pki::{CheckError, SpiffeId, describe, verify_signature};
+use sorcha_peer_pki::{Chain, CheckError, SpiffeId, verify_signature};
 
 use crate::driver::wall_now;
 use crate::tls::{Material, TlsState};
@@ -43,15 +43,7 @@ struct Shared {
 #[derive(Default)]
 struct CheckedCertificates {
     bundle: Option<Arc<Material>>,
-    by_digest: HashMap<[u8; 32], Checked>,
-}
-
-/// A certificate whose chain holds as long as it is valid itself.
-#[derive(Clone)]
-struct Checked {
-    uri: SpiffeId,
-    not_before: Timestamp,
-    not_after: Timestamp,
+    by_digest: HashMap<[u8; 32], Chain>,
 }
 
 impl SignaturePool {
@@ -91,7 +83,7 @@ impl SignaturePool {
     pub fn verify(&self, item: Verifiable, done: impl FnOnce(Verdict) + Send + 'static) {
         self.push(Box::new(move |shared| {
             done(match shared {
-                Some(shared) => shared.verify(&item),
+                Some(shared) => guarded(|| shared.verify(&item)),
                 None => Verdict::Untrusted("it was not checked: too many signatures are waiting".to_owned()),
             });
         }));
@@ -103,6 +95,13 @@ impl SignaturePool {
             job(None);
         }
     }
+}
+
+/// A check that panics has met what nobody thought of: no signature of ours. It costs neither the thread nor the
+/// answer that the core waits for.
+fn guarded(check: impl FnOnce() -> Verdict) -> Verdict {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(check))
+        .unwrap_or_else(|_| Verdict::Forged("the check of its certificate broke off".to_owned()))
 }
 
 fn busy<T>() -> Result<T, String> {
@@ -205,7 +204,7 @@ impl Shared {
         }
     }
 
-    /// Whose certificate this is, where its chain holds at that time.
+    /// Whose certificate this is, where its chain, root included, holds at that time.
     fn identity(&self, certificate: &[u8], at: WallTime) -> Result<SpiffeId, CheckError> {
         let at = timestamp(at);
         let material = self.tls.current();
@@ -221,8 +220,8 @@ impl Shared {
                 return Ok(known.uri.clone());
             }
         }
-        let uri = material.bundle.check_leaf(certificate, &[] as &[&[u8]], at)?;
-        let description = describe(certificate)?;
+        let chain = material.bundle.check_chain(certificate, &[] as &[&[u8]], at)?;
+        let uri = chain.uri.clone();
         let mut checked = lock(&self.checked);
         if checked.bundle.as_ref().is_none_or(|bundle| !Arc::ptr_eq(bundle, &material)) {
             // The roots were swapped meanwhile: this answer holds, but not for the next one who asks.
@@ -231,8 +230,7 @@ impl Shared {
         if checked.by_digest.len() >= CHECKED_MAX {
             checked.by_digest.clear();
         }
-        let (not_before, not_after) = (description.not_before, description.not_after);
-        checked.by_digest.insert(digest, Checked { uri: uri.clone(), not_before, not_after });
+        checked.by_digest.insert(digest, chain);
         Ok(uri)
     }
 }
@@ -367,6 +365,12 @@ mod tests {
         std::fs::write(two.path().join("ca.crt"), new.certificate_pem()).expect("written");
         bob_tls.reload(Timestamp::now()).expect("reloaded");
         assert!(matches!(check(&alice, &bob, sound, Envelope::clone), Verdict::Untrusted(_)));
+    }
+
+    #[test]
+    fn a_check_that_breaks_off_is_answered() {
+        let verdict = guarded(|| panic!("a test of what follows a panic"));
+        assert!(matches!(verdict, Verdict::Forged(_)));
     }
 
     #[test]
