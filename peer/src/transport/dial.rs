@@ -15,8 +15,9 @@ use tokio_rustls::{TlsConnector, TlsStream};
 use tonic::transport::Endpoint;
 
 use super::Inner;
-use super::io::{Fault, PeerStream, plain};
+use super::io::{Fault, PeerStream, plain, spoken};
 use super::link::Outgoing;
+use super::resolve::Resolver;
 use super::settings;
 
 /// The whole dial.
@@ -51,7 +52,7 @@ async fn attempt(
     address: &Address,
     expect: Option<PeerId>,
 ) -> Result<(), DialError> {
-    let (tcp, remote) = connect(address).await?;
+    let (tcp, remote) = connect(&inner.resolver, address).await?;
     let host = address.as_str().rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']);
     let name = ServerName::try_from(host.to_owned()).unwrap_or(ServerName::IpAddress(remote.ip().into()));
     let connector = TlsConnector::from(Arc::clone(&inner.tls.current().client));
@@ -91,7 +92,7 @@ async fn attempt(
     let answer = client
         .stream(Outgoing(Arc::clone(&link)))
         .await
-        .map_err(|status| fault_of(status.message().to_owned()))?;
+        .map_err(|status| fault_of(spoken(status.message())))?;
     unborn.keep();
     let (inner, address) = (Arc::clone(inner), address.clone());
     tokio::spawn(async move {
@@ -122,13 +123,13 @@ impl Drop for Unborn<'_> {
     }
 }
 
-async fn connect(address: &Address) -> Result<(TcpStream, SocketAddr), DialError> {
-    let resolved = timeout(RESOLVE_WITHIN, tokio::net::lookup_host(address.as_str()))
+async fn connect(resolver: &Resolver, address: &Address) -> Result<(TcpStream, SocketAddr), DialError> {
+    let resolved = timeout(RESOLVE_WITHIN, resolver.addresses(address.as_str()))
         .await
         .map_err(|_| DialError::Unreachable(format!("resolve {address}: timed out")))?
         .map_err(|error| DialError::Unreachable(format!("resolve {address}: {}", plain(&error))))?;
     let mut failures = Vec::new();
-    for remote in resolved.take(ADDRESSES_MAX) {
+    for remote in resolved.into_iter().take(ADDRESSES_MAX) {
         let why = match timeout(CONNECT_WITHIN, TcpStream::connect(remote)).await {
             Ok(Ok(tcp)) => match settings::prepare(&tcp) {
                 Ok(()) => return Ok((tcp, remote)),

@@ -78,6 +78,11 @@ impl Fault {
     }
 }
 
+/// What the other side says, fit for a log: on one line, and not longer than a sentence (512 characters).
+pub(super) fn spoken(text: &str) -> String {
+    text.chars().take(512).map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
+
 /// An error of the system without its number.
 pub(super) fn plain(error: &io::Error) -> String {
     let text = error.to_string();

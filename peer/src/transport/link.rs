@@ -17,7 +17,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-use super::io::PeerInfo;
+use super::io::{PeerInfo, spoken};
 use super::queue::Queue;
 
 /// From a link's orderly close until its connection is cut, whatever is still queued (a guess: two round trips
@@ -74,6 +74,10 @@ impl Links {
 
     pub(super) fn get(&self, id: LinkId) -> Option<Arc<Link>> {
         self.lock().get(&id).cloned()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.lock().len()
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Link>> {
@@ -197,12 +201,12 @@ fn unreadable(status: &Status) -> Option<String> {
     let ours = text.contains("message length too large")
         || text.contains("decode")
         || text.contains("invalid compression flag");
-    ours.then(|| text.to_owned())
+    ours.then(|| spoken(text))
 }
 
 fn said(status: &Status) -> String {
     let text = status.message();
-    if text.is_empty() { format!("the link broke ({:?})", status.code()) } else { text.to_owned() }
+    if text.is_empty() { format!("the link broke ({:?})", status.code()) } else { spoken(text) }
 }
 
 /// The outgoing half, as gRPC reads it.

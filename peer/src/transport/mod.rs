@@ -12,6 +12,7 @@ mod link;
 mod listener;
 mod places;
 mod queue;
+mod resolve;
 mod settings;
 
 #[cfg(test)]
@@ -85,6 +86,7 @@ struct Inner {
     links_max: usize,
     patience: Patience,
     dials: Semaphore,
+    resolver: resolve::Resolver,
     /// Nothing new is taken on.
     stopping: CancellationToken,
     /// Above the tokens of all connections: cuts them.
@@ -124,6 +126,7 @@ impl Transport {
             links_max: config.links_max,
             patience,
             dials: Semaphore::new(DIALS_MAX),
+            resolver: resolve::Resolver::default(),
             stopping: CancellationToken::new(),
             root: CancellationToken::new(),
             server: Mutex::new(None),
@@ -171,12 +174,22 @@ impl Transport {
         }
     }
 
+    /// From now on nobody is let in and nothing is dialled; links that stand go on.
+    pub fn take_nothing_on(&self) {
+        self.inner.stopping.cancel();
+    }
+
+    /// Links that stand or are being dialled. The last input about a link comes after it is counted no more.
+    pub fn links(&self) -> usize {
+        self.inner.links.count()
+    }
+
     /// Stops listening, closes all links in order, and cuts what is left at the deadline. The driver should go on
     /// taking inputs meanwhile: every link sends its `LinkDown`.
     pub async fn shutdown(&self, deadline: Duration) {
         let inner = &self.inner;
         let until = tokio::time::Instant::now() + deadline;
-        inner.stopping.cancel();
+        self.take_nothing_on();
         for link in inner.links.all() {
             link.close("the peer is shutting down".into());
         }

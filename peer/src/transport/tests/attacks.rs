@@ -148,6 +148,12 @@ async fn who_presents_no_certificate_gets_nothing() {
     assert!(alice.inputs.try_recv().is_err());
 }
 
+#[test]
+fn what_others_say_stays_one_line() {
+    let said = crate::transport::io::spoken(&format!("one\ntwo\x1b[2J{}", "x".repeat(9000)));
+    assert!(said.starts_with("one two [2Jx") && said.len() == 512, "{said}");
+}
+
 #[derive(Debug)]
 struct NoCertificate;
 
