@@ -25,8 +25,9 @@ use crate::tls::{self, Material, TlsError, TlsState};
 use crate::transport::{Transport, TransportConfig, TransportError};
 use crate::verify::SignaturePool;
 
-/// Frames that wait for the driver; the sockets feel it when they do (guess: a few ms of work).
-const INPUTS_MAX: usize = 4_096;
+/// Frames that wait for the driver; the sockets feel it when they do (guess: a few ms of work, and at most 32 MiB
+/// where everybody sends frames of the largest size).
+const INPUTS_MAX: usize = 512;
 /// Requests of the local APIs that wait for the driver.
 const COMMANDS_MAX: usize = 1_024;
 /// Events that a slow watcher may be behind.

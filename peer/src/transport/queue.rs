@@ -17,6 +17,9 @@ pub(super) const fn bytes_max(class: Class) -> usize {
     }
 }
 
+/// What a queued frame takes beside its encoded bytes: a flood of small ones counts as what it is.
+const FRAME_TAKES: usize = size_of::<(v1::Frame, usize)>();
+
 /// Queues by urgency. Pushing never waits.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -48,6 +51,7 @@ pub(super) struct Overflow {
 impl Queue {
     /// Queues a frame of this encoded length; drops it where the queue is finished.
     pub(super) fn push(&self, class: Class, frame: v1::Frame, bytes: usize) -> Result<(), Overflow> {
+        let bytes = bytes + FRAME_TAKES;
         let mut state = self.lock();
         if state.finished {
             return Ok(());
@@ -127,11 +131,19 @@ mod tests {
     #[test]
     fn a_class_over_its_bound_is_refused_and_the_others_are_not() {
         let queue = Queue::default();
-        queue.push(Class::Control, frame(1), bytes_max(Class::Control)).unwrap();
+        queue.push(Class::Control, frame(1), bytes_max(Class::Control) - FRAME_TAKES).unwrap();
         let error = queue.push(Class::Control, frame(2), 1).unwrap_err().to_string();
-        assert!(error.contains("reads too slowly: 1048577 bytes of class Control"), "{error}");
-        queue.push(Class::Bulk, frame(3), bytes_max(Class::Bulk)).unwrap();
+        assert!(error.contains("the other side reads too slowly: "), "{error}");
+        queue.push(Class::Bulk, frame(3), bytes_max(Class::Bulk) - FRAME_TAKES).unwrap();
         assert!(queue.push(Class::Bulk, frame(4), 1).is_err());
+    }
+
+    #[test]
+    fn small_frames_count_with_what_they_take() {
+        let queue = Queue::default();
+        let fit =
+            (0..).take_while(|&sequence| queue.push(Class::Control, frame(sequence), 10).is_ok()).count();
+        assert!(fit * size_of::<v1::Frame>() <= bytes_max(Class::Control), "{fit} frames are queued");
     }
 
     #[test]
