@@ -22,8 +22,6 @@ use crate::node::{Command, NodeEvent};
 const BATCH_MAX: usize = 64;
 /// Longest sleep without a look at the deadline, so that a clock fault cannot stall the peer (guess).
 const SLEEP_MAX: Duration = Duration::from_secs(60);
-/// How long the queued goodbyes may take after the core has nothing more to say (guess).
-const SETTLE: Duration = Duration::from_millis(50);
 
 /// Reads both clocks together.
 #[derive(Debug, Clone, Copy)]
@@ -97,7 +95,7 @@ impl Driver {
         Self { core, clock, effects, metrics, events, submissions: BTreeMap::new(), last_submission: 0 }
     }
 
-    /// Runs until it is stopped and all links have said goodbye, or `deadline` after the stop has passed.
+    /// Runs until it is stopped and all links have said goodbye and ended, or `deadline` after the stop has passed.
     pub async fn run(mut self, mut sources: Sources, deadline: Duration) {
         self.drain();
         let stop = loop {
@@ -126,11 +124,12 @@ impl Driver {
     async fn shut_down(&mut self, sources: &mut Sources, stop: Stop, deadline: Duration) {
         tracing::info!(leaving = stop.leaving, "stopping: saying goodbye on every link");
         let last = Instant::now() + deadline;
+        self.effects.transport.take_nothing_on();
         self.handle(Input::Shutdown { leaving: stop.leaving });
         loop {
-            let status = self.core.status();
-            if status.peers_linked == 0 && status.submissions_pending == 0 {
-                tokio::time::sleep(SETTLE.min(last.saturating_duration_since(Instant::now()))).await;
+            // The core lets go of a link when it has said goodbye; what is queued on it must still go out.
+            let links = self.effects.transport.links();
+            if links == 0 && self.core.status().submissions_pending == 0 {
                 return;
             }
             let wake = self.sleep_until().min(last);
@@ -143,7 +142,6 @@ impl Driver {
                 }
                 () = tokio::time::sleep_until(wake.into()) => {
                     if Instant::now() >= last {
-                        let links = status.peers_linked;
                         tracing::warn!(links, "stopping with links still open: the shutdown deadline has passed");
                         return;
                     }
@@ -218,3 +216,6 @@ impl Driver {
         drop(self.events.send(Arc::new(NodeEvent { at: wall_now(), event })));
     }
 }
+
+#[cfg(test)]
+mod tests;
