@@ -83,8 +83,17 @@ pub(super) fn prepare_directory(directory: &Path) -> Result<(), OpenError> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(directory_error(directory, error)),
     }
+    let missing = directory.ancestors().take_while(|part| !part.exists()).count();
     let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-    made.map_err(|error| directory_error(directory, error))
+    // A directory is durable when the one that names it is.
+    let named = made.and_then(|()| directory.ancestors().skip(1).take(missing).try_for_each(sync_directory));
+    named.map_err(|error| directory_error(directory, error))
+}
+
+/// Makes durable what a directory names.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    let here = directory.as_os_str().is_empty();
+    File::open(if here { Path::new(".") } else { directory })?.sync_all()
 }
 
 fn directory_error(directory: &Path, error: io::Error) -> OpenError {
@@ -122,7 +131,11 @@ pub(super) fn lock_directory(directory: &Path) -> Result<File, OpenError> {
 pub(super) fn create_database(directory: &Path) -> Result<PathBuf, OpenError> {
     let path = directory.join(DATABASE_FILE);
     match std::fs::metadata(&path) {
-        Ok(found) if found.is_file() => return Ok(path),
+        Ok(found) if found.is_file() => {
+            // A start that ended between the two steps below left the name, but not on the device.
+            sync_directory(directory).map_err(|error| directory_error(directory, error))?;
+            return Ok(path);
+        }
         Ok(_) => {
             let detail = "it is not a regular file".to_owned();
             return Err(OpenError::Foreign { file: path, detail });
@@ -139,7 +152,7 @@ pub(super) fn create_database(directory: &Path) -> Result<PathBuf, OpenError> {
     start(&database, directory, &path)?;
     database.close().map_err(|error| open_error(directory, &path, &error.into()))?;
     std::fs::rename(&fresh, &path)
-        .and_then(|()| File::open(directory)?.sync_all())
+        .and_then(|()| sync_directory(directory))
         .map_err(|error| directory_error(directory, error))?;
     Ok(path)
 }
