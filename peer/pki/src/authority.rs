@@ -111,7 +111,7 @@ pub enum AuthorityError {
     },
     /// No time would be left.
     #[error(
-        "the certificate would end at {not_after}, before it begins at {not_before}: choose a longer validity, or renew the CA, which ends at {ca_not_after}"
+        "the certificate would end at {not_after:.0}, before it begins at {not_before:.0}: choose a longer validity, or renew the CA, which ends at {ca_not_after:.0}"
     )]
     NoTime {
         /// Begin.

@@ -168,7 +168,7 @@ pub enum CheckError {
     },
     /// RFC 5280 § 4.1.2.5.
     #[error(
-        "the certificate of {subject} expired at {not_after} (checked for {at}): renew it, or set the clock right"
+        "the certificate of {subject} expired at {not_after:.0} (checked for {at:.0}): renew it, or set the clock right"
     )]
     Expired {
         /// Of which certificate.
@@ -180,7 +180,7 @@ pub enum CheckError {
     },
     /// RFC 5280 § 4.1.2.5.
     #[error(
-        "the certificate of {subject} is not valid before {not_before} (checked for {at}): wait, or set the clock right"
+        "the certificate of {subject} is not valid before {not_before:.0} (checked for {at:.0}): wait, or set the clock right"
     )]
     NotYetValid {
         /// Of which certificate.

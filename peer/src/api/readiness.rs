@@ -109,11 +109,11 @@ fn certificate(certificate: Option<Certificate>, now: WallTime) -> Result<String
         return Err("no certificate is loaded".to_owned());
     };
     if now < not_before {
-        Err(format!("the certificate is not valid before {}: check the clock", time_text(not_before)))
+        Err(format!("the certificate is not valid before {}: check the clock", second_text(not_before)))
     } else if now > not_after {
-        Err(format!("the certificate expired at {}: renew it", time_text(not_after)))
+        Err(format!("the certificate expired at {}: renew it", second_text(not_after)))
     } else {
-        Ok(format!("the certificate is valid until {}", time_text(not_after)))
+        Ok(format!("the certificate is valid until {}", second_text(not_after)))
     }
 }
 
@@ -123,6 +123,15 @@ pub fn time_text(at: WallTime) -> String {
         .ok()
         .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
         .map_or_else(|| format!("{} ms", at.as_unix_ms()), |time| format!("{time:.3}"))
+}
+
+/// RFC 3339 in UTC, whole seconds: for sentences, and for certificates, which know no smaller unit.
+pub fn second_text(at: WallTime) -> String {
+    let text = time_text(at);
+    match text.split_once('.') {
+        Some((seconds, _)) => format!("{seconds}Z"),
+        None => text,
+    }
 }
 
 /// The wall clock, read now.
@@ -135,6 +144,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_sentence_has_whole_seconds() {
+        assert_eq!(second_text(WallTime::from_unix_ms(1_795_400_716_029)), "2026-11-23T02:25:16Z");
+        assert_eq!(second_text(WallTime::from_unix_ms(u64::MAX)), format!("{} ms", u64::MAX));
+    }
+
+    #[test]
     fn a_certificate_counts_only_within_its_validity() {
         let at = WallTime::from_unix_ms;
         let valid = Some(Certificate { not_before: at(1_000), not_after: at(2_000) });
@@ -143,8 +158,8 @@ mod tests {
             assert!(found.contains(expected), "{found}");
         };
         check(None, 0, "no certificate");
-        check(valid, 999, "not valid before 1970-01-01T00:00:01.000Z");
-        check(valid, 1_000, "is valid until 1970-01-01T00:00:02.000Z");
+        check(valid, 999, "not valid before 1970-01-01T00:00:01Z");
+        check(valid, 1_000, "is valid until 1970-01-01T00:00:02Z");
         check(valid, 2_001, "expired at");
     }
 }

@@ -2,7 +2,7 @@
 
 use sorcha_proto::v1::{GetStatusRequest, ListPeersRequest};
 
-use crate::api::readiness::{time_text, wall_now};
+use crate::api::readiness::{second_text, wall_now};
 use crate::api::view::{PeerJson, PeersJson, StatusJson};
 use crate::cli::Global;
 use crate::cli::client::Client;
@@ -61,7 +61,7 @@ fn certificate(console: &Console<'_>, not_after_ms: u64) -> String {
     if not_after_ms == 0 {
         return console.tone(Tone::Bad, "none");
     }
-    let text = format!("until {}", time_text(WallTime::from_unix_ms(not_after_ms)));
+    let text = format!("until {}", second_text(WallTime::from_unix_ms(not_after_ms)));
     match not_after_ms.checked_sub(wall_now().as_unix_ms()) {
         None => console.tone(Tone::Bad, &format!("{text}: expired")),
         Some(left) if left < CERTIFICATE_WARNS_MS => console.tone(Tone::Warning, &text),
