@@ -12,7 +12,7 @@ use sorcha_peer_pki::SpiffeId;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::listen::{ApiAddress, BindError, Listener};
+use crate::api::listen::{ApiAddress, BindError, Bound, Listener};
 use crate::api::readiness::{Certificate, Readiness};
 use crate::cli::RunArgs;
 use crate::cli::console::Failure;
@@ -118,6 +118,8 @@ async fn serve(config: Config) -> Result<(), RunError> {
     let api = api.map_err(|source| RunError::Bind { key: "listen.api", source })?;
     let admin = Listener::bind(&ApiAddress::Tcp(config.listen_admin.to_string())).await;
     let admin = admin.map_err(|source| RunError::Bind { key: "listen.admin", source })?;
+    let api_shown = shown(&api, &api_address(&config)).map_err(setup)?;
+    let admin_shown = shown(&admin, &ApiAddress::Tcp(config.listen_admin.to_string())).map_err(setup)?;
 
     let (inputs, network) = mpsc::channel(INPUTS_MAX);
     let transport_config = TransportConfig { listen: config.listen_peer, links_max: config.links_max };
@@ -161,8 +163,8 @@ async fn serve(config: Config) -> Result<(), RunError> {
         incarnation = identity.incarnation,
         transactions = recovered.transactions,
         peer = %bound,
-        api = %api_address(&config),
-        admin = %config.listen_admin,
+        api = api_shown,
+        admin = admin_shown,
         version = env!("CARGO_PKG_VERSION"),
         "started"
     );
@@ -212,6 +214,14 @@ fn api_address(config: &Config) -> ApiAddress {
         sorcha_peer_config::ApiAddress::Tcp(address) => ApiAddress::Tcp(address.to_string()),
         sorcha_peer_config::ApiAddress::Unix(path) => ApiAddress::Unix(path.clone()),
     }
+}
+
+/// Where a listener listens; with port 0 asked for, the port that was given.
+fn shown(listener: &Listener, asked: &ApiAddress) -> std::io::Result<String> {
+    Ok(match listener.bound()? {
+        Bound::Tcp(address) => address.to_string(),
+        Bound::Unix => asked.to_string(),
+    })
 }
 
 fn identity(config: &Config, incarnation: u64) -> Identity {
