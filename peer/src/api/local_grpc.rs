@@ -28,6 +28,9 @@ const OVERHEAD_BYTES: usize = 64 * 1024;
 /// are counted against the budget of bodies being taken in; a whole message is not.
 const WHOLE_BODY_BYTES_MAX: u64 = 4 * 1024 * 1024 - OVERHEAD_BYTES as u64;
 
+/// What this port tells clients that look for reflection.
+const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
+
 type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// All gRPC services, as routes of the one port.
@@ -38,6 +41,10 @@ pub fn routes(local: &Local, health: HealthServer<HealthService>) -> Router {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(sorcha_proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // The descriptors also hold `PeerLink`, which is served to peers only.
+            .with_service_name(NodeServer::<Local>::NAME)
+            .with_service_name(HealthServer::<HealthService>::NAME)
+            .with_service_name(REFLECTION)
     };
     let v1 = reflection().build_v1().expect("our own descriptors are complete");
     let v1alpha = reflection().build_v1alpha().expect("our own descriptors are complete");

@@ -160,6 +160,7 @@ async fn health_and_reflection_are_served() {
     let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else { panic!("a list") };
     let names: Vec<_> = list.service.into_iter().map(|it| it.name).collect();
     assert!(names.iter().any(|name| name == "sorcha.peer.v1.Node"), "{names:?}");
+    assert!(!names.iter().any(|name| name.ends_with("PeerLink")), "not served on this port: {names:?}");
     drop(reflected);
 
     peer.shutdown.cancel();
