@@ -25,7 +25,7 @@ const DAYS_MAX: i64 = 36_500;
 pub enum CertVerb {
     /// Print what a certificate says, and whether the peer beside it could use it
     Show {
-        /// A PEM file, or a directory with tls.crt, tls.key and ca.crt
+        /// A PEM file, a directory with tls.crt, tls.key and ca.crt, or a CA's directory
         #[arg(default_value = "/run/sorcha/tls")]
         path: PathBuf,
     },
@@ -65,10 +65,10 @@ pub struct IssueArgs {
     #[arg(long, default_value_t = LEAF_DAYS, value_parser = clap::value_parser!(u32).range(1..=DAYS_MAX))]
     days: u32,
     /// First moment, such as 2030-01-01T00:00:00Z [default: five minutes ago]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = moment)]
     not_before: Option<Timestamp>,
     /// Last moment, in place of --days
-    #[arg(long, value_name = "TIME", conflicts_with = "days")]
+    #[arg(long, value_name = "TIME", value_parser = moment, conflicts_with = "days")]
     not_after: Option<Timestamp>,
     /// DNS names for clients that check them; peers look at the URI alone
     #[arg(long, value_name = "NAME")]
@@ -94,6 +94,10 @@ fn failed(error: impl std::fmt::Display) -> Failure {
     Failure::Failed(error.to_string())
 }
 
+fn moment(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| "write a time with its zone, such as 2030-01-01T00:00:00Z".to_owned())
+}
+
 fn days(days: u32) -> SignedDuration {
     SignedDuration::from_hours(i64::from(days) * 24)
 }
@@ -112,7 +116,10 @@ fn create(args: &CreateArgs, console: &mut Console<'_>) -> Result<(), Failure> {
 }
 
 fn issue(args: &IssueArgs, console: &mut Console<'_>) -> Result<(), Failure> {
-    let authority = files::read_authority(&args.ca).map_err(failed)?;
+    let authority = files::read_authority(&args.ca).map_err(|error| {
+        let hint = "--ca names a directory that `sorcha-peer cert create-ca` has made";
+        Failure::Usage(format!("{error}; {hint}"))
+    })?;
     let now = Timestamp::now();
     let usual = IssueRequest::new(args.uri.clone(), now);
     let request = IssueRequest {
@@ -163,7 +170,13 @@ pub(super) fn check_directory(directory: &Path) -> Result<CheckedDirectory, Fail
 }
 
 fn show(path: &Path, format: Format, console: &mut Console<'_>) -> Result<(), Failure> {
-    let file = if path.is_dir() { path.join(CERTIFICATE_FILE) } else { path.to_owned() };
+    // A CA's own directory has a root and no leaf.
+    let is_ca = path.is_dir() && !path.join(CERTIFICATE_FILE).exists() && path.join(TRUST_FILE).exists();
+    let file = match (path.is_dir(), is_ca) {
+        (true, true) => path.join(TRUST_FILE),
+        (true, false) => path.join(CERTIFICATE_FILE),
+        (false, _) => path.to_owned(),
+    };
     let about = |error: &dyn std::fmt::Display| Failure::Usage(format!("{}: {error}", file.display()));
     let chain = certificates_from_pem(&files::read(&file).map_err(bad)?).map_err(|error| about(&error))?;
     let described: Vec<Description> =
@@ -178,7 +191,7 @@ fn show(path: &Path, format: Format, console: &mut Console<'_>) -> Result<(), Fa
     } else {
         console.value(format, &described)?;
     }
-    if path.is_dir() {
+    if path.is_dir() && !is_ca {
         check_directory(path)?;
     }
     Ok(())

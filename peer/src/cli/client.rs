@@ -58,8 +58,14 @@ impl Client {
         // The peer's own statuses have a message and no source; broken connections have a source.
         let broken = std::error::Error::source(status).is_some();
         match status.code() {
-            _ if broken => {
-                Failure::Failed(format!("the connection to {address} broke: the peer may have stopped"))
+            _ if broken => Failure::Failed(format!(
+                "the connection to {address} broke: the peer has stopped, or what listens there is not its local API (--peer NAME finds it)"
+            )),
+            // tonic's words for an answer that is not gRPC: another program, or the peer's admin port.
+            Code::Unknown | Code::Internal if status.message().contains("compression flag") => {
+                Failure::Failed(format!(
+                    "what listens at {address} is not the local API of a peer: look at its port, or find it with --peer NAME"
+                ))
             }
             Code::DeadlineExceeded => Failure::TimedOut(status.message().to_owned()),
             Code::Unimplemented => {
@@ -92,9 +98,18 @@ async fn channel(address: &ApiAddress) -> Result<Channel, Failure> {
             Endpoint::from_static("http://localhost").connect_with_connector(connector).await
         }
     };
-    connected.map_err(|_| {
+    connected.map_err(|error| {
+        if is_unresolved(&error) {
+            return Failure::Unreachable(format!("the host of {address} has no address: look at its spelling"));
+        }
         Failure::Unreachable(format!(
             "no peer answers at {address}: start one with `sorcha-peer run` or `cargo xtask up`, or name one with --peer or --api"
         ))
     })
+}
+
+/// Whether the resolver knows no such name: its errors carry neither a number nor a kind of their own.
+fn is_unresolved(error: &tonic::transport::Error) -> bool {
+    std::iter::successors(std::error::Error::source(error), |error| error.source())
+        .any(|error| error.to_string().starts_with("failed to lookup address"))
 }

@@ -17,7 +17,11 @@ const OWN_VARIABLES: [&str; 2] = ["SORCHA_API", "SORCHA_ENDPOINTS"];
 pub fn load(file: &Path, name: Option<&str>, mode: Mode) -> Result<Loaded, Failure> {
     let shown = file.display();
     let unreadable = |error: std::io::Error| {
-        Failure::Usage(format!("{shown} cannot be read: {error}; name the configuration file with --config"))
+        let name = match mode {
+            Mode::Run => "with --config",
+            Mode::Check => "after `config check`",
+        };
+        Failure::Usage(format!("{shown} cannot be read: {error}; name the configuration file {name}"))
     };
     let bytes = std::fs::metadata(file).map_err(unreadable)?.len();
     let max = sorcha_peer_config::FILE_BYTES_MAX;
@@ -88,5 +92,5 @@ fn certificate(config: &Config) -> Result<Option<String>, Failure> {
             file.display()
         )));
     }
-    Ok(Some(format!("its certificate is valid until {}", checked.not_after)))
+    Ok(Some(format!("its certificate is valid until {:.0}", checked.not_after)))
 }

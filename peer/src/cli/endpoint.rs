@@ -100,7 +100,7 @@ fn find(name: &str, groups: &[Vec<PathBuf>]) -> Result<ApiAddress, Failure> {
 
 fn read(file: &Path) -> Result<Endpoints, Failure> {
     let text = std::fs::read_to_string(file)
-        .map_err(|error| Failure::Usage(format!("{} cannot be read: {error}", file.display())))?;
+        .map_err(|error| Failure::Usage(format!("{} cannot be read: {error}; it is there while its network runs: start that, or name another with --endpoints", file.display())))?;
     serde_json::from_str(&text)
         .map_err(|error| Failure::Usage(format!("{} is no endpoints file: {error}", file.display())))
 }

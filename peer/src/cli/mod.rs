@@ -28,6 +28,8 @@ use crate::cli::endpoint::Target;
 
 /// A question to a peer is given up after this, where the command line does not say.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// Heading of the options that only the verbs use that ask a running peer.
+const ASKING: &str = "Asking a running peer (submit, tail, status, peers)";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -35,7 +37,8 @@ const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
     name = "sorcha-peer",
     version,
     about = "A peer of a Sorcha network, and the commands to use one",
-    max_term_width = 100
+    max_term_width = 100,
+    after_help = "Exit codes: 0 ok, 1 failed, 2 usage or bad input, 3 unreachable, 4 refused, 5 timed out."
 )]
 pub struct Cli {
     /// What every verb takes.
@@ -50,16 +53,16 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 pub struct Global {
     /// Peer of a local network, by full name or its end (peers-2, 2)
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Which peer")]
+    #[arg(long, global = true, value_name = "NAME", help_heading = ASKING)]
     pub peer: Option<String>,
-    /// endpoints.json in which --peer is looked up [default: those of local networks under ./target/sorcha and the state directory]
-    #[arg(long, global = true, value_name = "FILE", env = "SORCHA_ENDPOINTS", help_heading = "Which peer")]
+    /// endpoints.json in which --peer is looked up [default: those of local networks under ./target/sorcha and the state directory] [env: SORCHA_ENDPOINTS]
+    #[arg(long, global = true, value_name = "FILE", help_heading = ASKING)]
     pub endpoints: Option<PathBuf>,
-    /// Local API: HOST:PORT or unix:/path; --peer goes before it [default: 127.0.0.1:7451]
-    #[arg(long, global = true, value_name = "ADDR", env = "SORCHA_API", help_heading = "Which peer")]
+    /// Local API: HOST:PORT or unix:/path; --peer goes before it [default: 127.0.0.1:7451] [env: SORCHA_API]
+    #[arg(long, global = true, value_name = "ADDR", help_heading = ASKING)]
     pub api: Option<String>,
     /// How long to wait for an answer, such as 10s or 500ms; tail: for all of it [default: 10s; tail: no end]
-    #[arg(long, global = true, value_name = "TIME", value_parser = duration)]
+    #[arg(long, global = true, value_name = "TIME", value_parser = duration, help_heading = ASKING)]
     pub timeout: Option<Duration>,
     /// Output for people or programs
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
@@ -67,6 +70,15 @@ pub struct Global {
 }
 
 impl Global {
+    /// What the command line leaves open, from the environment. Not clap's `env`: that would show these options
+    /// in the usage line of every mistake, and refuse a variable that is set to nothing.
+    fn or_environment(mut self) -> Self {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        self.endpoints = self.endpoints.or_else(|| set("SORCHA_ENDPOINTS").map(PathBuf::from));
+        self.api = self.api.or_else(|| set("SORCHA_API").map(|api| api.to_string_lossy().into_owned()));
+        self
+    }
+
     /// Which peer is meant.
     pub fn target(&self) -> Target<'_> {
         Target { peer: self.peer.as_deref(), endpoints: self.endpoints.as_deref(), api: self.api.as_deref() }
@@ -145,6 +157,7 @@ pub struct RunArgs {
 
 /// `submit`.
 #[derive(Debug, Clone, Args)]
+#[command(override_usage = "sorcha-peer submit [OPTIONS] <FILE | - | --text TEXT>")]
 pub struct SubmitArgs {
     /// Register that the transaction belongs to
     #[arg(long, value_name = "R", default_value = "")]
@@ -213,6 +226,7 @@ where
 
 fn dispatch(cli: Cli, console: &mut Console<'_>) -> Result<(), Failure> {
     let Cli { global, verb } = cli;
+    let global = global.or_environment();
     match verb {
         Verb::Run(args) => Ok(crate::run::run(&args)?),
         Verb::Submit(args) => block_on(submit::submit(&global, &args, console)),

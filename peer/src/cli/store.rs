@@ -5,14 +5,14 @@ use std::path::Path;
 use crate::cli::console::{Console, Failure, Format};
 use crate::cli::escape;
 use crate::cli::show::bytes_text;
-use crate::store::{CheckReport, check};
+use crate::store::{CheckReport, OpenError, check};
 
 pub(super) fn check_store(
     directory: &Path,
     format: Format,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let report = check(directory).map_err(|error| Failure::Failed(error.to_string()))?;
+    let report = quietly(|| check(directory)).map_err(|error| failure(directory, &error))?;
     if format == Format::Table {
         table(&report, console)?;
     } else {
@@ -23,9 +23,35 @@ pub(super) fn check_store(
         return Ok(());
     }
     let file = report.file.display();
+    let faults = if faults == 1 { "1 fault".to_owned() } else { format!("{faults} faults") };
     Err(Failure::Failed(format!(
-        "{file} has {faults} faults: restore it from a backup, or move it away, so that the peer fetches again what others hold"
+        "{file} has {faults}: restore it from a backup, or move it away, so that the peer fetches again what others hold"
     )))
+}
+
+/// The database panics on some damage. The check catches that and names it in its sentence; the panic's own lines
+/// would say the same once more, in a way that looks like a fault of this program.
+fn quietly<T>(work: impl FnOnce() -> T) -> T {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let result = work();
+    std::panic::set_hook(hook);
+    result
+}
+
+fn failure(directory: &Path, error: &OpenError) -> Failure {
+    match error {
+        OpenError::Missing(_) => {
+            let inner = directory.join("state");
+            let hint = if inner.join("store.redb").is_file() {
+                format!(" (there is one in {})", inner.display())
+            } else {
+                String::new()
+            };
+            Failure::Usage(format!("{error}{hint}"))
+        }
+        _ => Failure::Failed(error.to_string()),
+    }
 }
 
 fn table(report: &CheckReport, console: &mut Console<'_>) -> Result<(), Failure> {

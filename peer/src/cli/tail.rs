@@ -240,5 +240,6 @@ impl Tail {
 
 fn short(printed: u64, count: Option<u64>) -> Failure {
     let wanted = count.map(|count| format!(" of {count}")).unwrap_or_default();
-    Failure::TimedOut(format!("{printed}{wanted} transactions came before --timeout"))
+    let noun = if printed == 1 && count.is_none() { "transaction" } else { "transactions" };
+    Failure::TimedOut(format!("{printed}{wanted} {noun} came before --timeout"))
 }

@@ -56,7 +56,7 @@ async fn exit_codes_are_as_documented() {
     check(&["tail", "--count", "2", "--timeout", "200ms"], 5, "0 of 2 transactions").await;
     check(&["submit", "/nowhere/file"], 2, "/nowhere/file cannot be read").await;
     check(&["submit", "/tmp"], 2, "/tmp is a directory").await;
-    check(&["submit"], 2, "required").await;
+    check(&["submit"], 2, "Usage: sorcha-peer submit [OPTIONS] <FILE | - | --text TEXT>").await;
     check(&["frobnicate"], 2, "unrecognized subcommand").await;
     check(&["tail", "--from", "yesterday"], 2, "write earliest, latest, or a position").await;
     check(&["tail", "--count", "0"], 2, "0 is not in 1..").await;
@@ -105,6 +105,14 @@ async fn a_connection_that_breaks_is_no_refusal() {
         let ran = run(&[&["--api", &address], verb].concat()).await;
         assert!(matches!(ran.code, 1 | 3), "{verb:?}: {} {}", ran.code, ran.err);
     }
+}
+
+#[tokio::test]
+async fn the_admin_port_is_told_from_the_api() {
+    let peer = TestPeer::start().await;
+    let ran = run(&["--api", &peer.admin.to_string(), "status"]).await;
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    assert!(ran.err.contains("is not the local API of a peer"), "{}", ran.err);
 }
 
 #[tokio::test]
@@ -306,6 +314,9 @@ async fn certificates_are_made_shown_and_checked_against_the_configuration() {
     let shown = offline(&["cert", "show", &tls], 0, "spiffe://test.local/net/peer-0").await;
     assert!(shown.contains("kind         leaf"), "{shown}");
     offline(&["cert", "show", &path("ca/ca.crt")], 0, "kind         CA").await;
+    offline(&["cert", "show", &ca], 0, "kind         CA").await;
+    let elsewhere = ["cert", "issue", "--ca", "/nowhere", "--out", &tls, "--uri", "spiffe://t/n/p"];
+    offline(&elsewhere, 2, "`sorcha-peer cert create-ca` has made").await;
     offline(&["cert", "show", &tls, "-o", "json"], 0, "\"isCa\": false").await;
 
     issue("spiffe://test.local/net/peer-1", &[], 0, "").await;
@@ -314,7 +325,11 @@ async fn certificates_are_made_shown_and_checked_against_the_configuration() {
     issue("http://test.local", &[], 2, "http://test.local").await;
     let expired = ["--not-before", "2020-01-01T00:00:00Z", "--not-after", "2020-02-01T00:00:00Z"];
     issue("spiffe://test.local/net/peer-0", &expired, 0, "until 2020-02-01T00:00:00Z").await;
-    offline(&["config", "check", &file], 2, "tls.crt: ").await;
+    issue("spiffe://test.local/net/peer-0", &["--not-after", "soon"], 2, "such as 2030-01-01T00:00:00Z")
+        .await;
+    let said = offline(&["config", "check", &file], 2, "tls.crt: ").await;
+    let (_, checked_for) = said.split_once("checked for ").expect("the time");
+    assert_eq!(checked_for.split_once(')').expect("closed").0.len(), "2020-02-01T00:00:00Z".len(), "{said}");
     std::fs::write(path("tls/tls.crt"), "nonsense").expect("a temporary directory");
     offline(&["cert", "show", &tls], 2, "tls.crt: ").await;
     offline(&["cert", "show", "/nowhere"], 2, "/nowhere cannot be read").await;
@@ -332,7 +347,8 @@ async fn a_wrong_configuration_is_told_line_by_line() {
     let said = offline(&["config", "check", &file], 2, "limit").await;
     assert!(said.lines().count() >= 2 && said.lines().all(|line| line.contains("peer.yaml: ")), "{said}");
     offline(&["config", "reference"], 0, "| `networkId` |").await;
-    offline(&["config", "check", "/nowhere.yaml"], 2, "/nowhere.yaml cannot be read").await;
+    let said = offline(&["config", "check", "/nowhere.yaml"], 2, "/nowhere.yaml cannot be read").await;
+    assert!(said.contains("after `config check`"), "{said}");
 }
 
 #[tokio::test]
@@ -343,7 +359,12 @@ async fn a_store_is_checked_while_no_peer_uses_it() {
     offline(&["store", "check", &state], 1, "is in use by").await;
     peer.store.close();
     offline(&["store", "check", &state, "-o", "json"], 0, "\"transactions\": 1").await;
-    offline(&["store", "check", "/nowhere"], 1, "there is no store in /nowhere").await;
+    offline(&["store", "check", "/nowhere"], 2, "there is no store in /nowhere").await;
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    std::fs::create_dir(folder.path().join("state")).expect("a temporary directory");
+    std::fs::write(folder.path().join("state/store.redb"), "x").expect("a temporary directory");
+    let hint = format!("there is one in {}/state", folder.path().display());
+    offline(&["store", "check", &folder.path().display().to_string()], 2, &hint).await;
     std::fs::write(peer.state().join("store.redb"), vec![0xa5; 65_536]).expect("a temporary directory");
     offline(&["store", "check", &state], 1, "store.redb").await;
 }
