@@ -133,6 +133,8 @@ fn a_broken_manifest_is_explained_and_the_network_stays() {
     let rejected = supervisor.wait_for("manifest-rejected", |_| true);
     assert!(rejected["message"].as_str().expect("a sentence").contains("cannot be read"), "{rejected}");
     assert_eq!(place.endpoints(), before);
+    place.write(2, "");
+    supervisor.wait_for("manifest-accepted", |it| it["peers"] == 2);
 
     place.write(3, "");
     supervisor.wait_for("settled", |it| it["peers"] == 3);

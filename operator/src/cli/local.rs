@@ -51,6 +51,7 @@ Events of --output json, one object per line on stdout; `event` names the kind:
   moved              peer, port: another program has taken its ports; the first of its new ones
   returned           peer, pid, ms: linked again after it had ended
   manifest-rejected  message: the network stays as it is
+  manifest-accepted  peers: it is right again, and the network is as it says
   changing           from, to, added[], removed[], restarted[]
   removed            peer, directory, killed
   settled            peers, seconds: all linked after a change
@@ -65,6 +66,10 @@ peers at once and ends with 130.";
 
 /// Runs the verb.
 pub fn run(args: LocalArgs) -> Result<(), Failure> {
+    if args.file.as_os_str() == "-" {
+        let message = "-f -: the manifest is followed while the network runs, so it must be a file: save it, and name it with -f";
+        return Err(Failure::usage(anyhow::Error::msg(message)));
+    }
     let options = Options {
         manifest: args.file,
         state_directory: args.state_dir,
@@ -79,4 +84,20 @@ pub fn run(args: LocalArgs) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::new(Exit::Failed, error))?;
     runtime.block_on(local::run(options)).map_err(|error| Failure::new(error.exit(), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, FromArgMatches as _};
+
+    use super::*;
+
+    #[test]
+    fn standard_input_is_no_manifest_to_follow() {
+        let command = LocalArgs::augment_args(clap::Command::new("local"));
+        let matches = command.try_get_matches_from(["local", "-f", "-"]).expect("parsed");
+        let failure = run(LocalArgs::from_arg_matches(&matches).expect("parsed")).expect_err("no file");
+        assert_eq!(failure.exit, Exit::Usage);
+        assert!(failure.to_string().contains("it must be a file"), "{failure}");
+    }
 }

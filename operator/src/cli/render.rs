@@ -66,9 +66,11 @@ fn read(file: &Path) -> Result<String, Failure> {
 }
 
 fn rendered(manifest: &str, args: &RenderArgs) -> Result<String, Failure> {
-    let input = |error: &dyn std::fmt::Display| {
-        usage(format!("{} is not a usable manifest.\n{error}", args.file.display()))
+    let name = match args.file.as_os_str() == "-" {
+        true => "standard input".to_owned(),
+        false => args.file.display().to_string(),
     };
+    let input = |error: &dyn std::fmt::Display| usage(format!("{name} is not a usable manifest.\n{error}"));
     let mut manifest = sorcha_crds::load(manifest).map_err(|error| input(&error))?;
     if let Some(namespace) = &args.namespace {
         let named = manifest.metadata.namespace.get_or_insert_with(|| namespace.clone());
@@ -136,6 +138,8 @@ mod tests {
             refusal(sorcha_crds::EVERYTHING, &args(Some("other"), None)),
             "--namespace other contradicts metadata.namespace of the manifest, ledger: leave one away."
         );
+        let piped = RenderArgs { file: PathBuf::from("-"), ..args(None, None) };
+        assert!(refusal("", &piped).starts_with("standard input is not a usable manifest."));
         let missing = read(Path::new("/nowhere/network.yaml")).expect_err("there is no such file");
         assert!(missing.to_string().starts_with("/nowhere/network.yaml cannot be read: "), "{missing}");
     }

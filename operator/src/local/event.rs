@@ -56,6 +56,7 @@ pub(super) enum Event {
         /// The manifest's name.
         network: String,
         /// From the first start to now.
+        #[serde(serialize_with = "to_the_millisecond")]
         seconds: f64,
         /// The file that makes `sorcha-peer --peer NAME` work.
         endpoints: PathBuf,
@@ -107,6 +108,11 @@ pub(super) enum Event {
         /// Which field, which value, and the way out.
         message: String,
     },
+    /// The manifest is right again after it was rejected, and says what already runs.
+    ManifestAccepted {
+        /// Peers in it.
+        peers: usize,
+    },
     /// The manifest changed; the network follows.
     Changing {
         /// Peers before.
@@ -134,11 +140,13 @@ pub(super) enum Event {
         /// Peers in the network.
         peers: usize,
         /// From the change to now.
+        #[serde(serialize_with = "to_the_millisecond")]
         seconds: f64,
     },
     /// Some peers are not linked though the deadline has passed.
     NotLinked {
         /// From the start or change to now.
+        #[serde(serialize_with = "to_the_millisecond")]
         seconds: f64,
         /// Those peers.
         peers: Vec<Unlinked>,
@@ -161,6 +169,7 @@ pub(super) enum Event {
     /// No process is left.
     Stopped {
         /// From the signal to now.
+        #[serde(serialize_with = "to_the_millisecond")]
         seconds: f64,
         /// Peers that did not end in time and were killed.
         killed: usize,
@@ -178,4 +187,10 @@ pub(super) struct Unlinked {
     pub(super) log: PathBuf,
     /// The log's last lines.
     pub(super) lines: Vec<String>,
+}
+
+/// Nothing here is measured more finely, and nobody reads nine digits.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+fn to_the_millisecond<S: serde::Serializer>(seconds: &f64, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64((seconds * 1e3).round() / 1e3)
 }

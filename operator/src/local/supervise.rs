@@ -78,6 +78,7 @@ pub async fn run(options: Options) -> Result<(), LocalError> {
         fleet: Fleet::new(surroundings, network_sender),
         notices: Vec::new(),
         trust_domain: String::new(),
+        rejected: false,
         name: manifest.name().to_owned(),
         manifest,
         options,
@@ -102,6 +103,8 @@ struct Network {
     /// Told already.
     notices: Vec<Notice>,
     trust_domain: String,
+    /// The manifest's file holds nothing that the network follows.
+    rejected: bool,
 }
 
 /// How supervising goes on after something happened.
@@ -134,6 +137,8 @@ impl Network {
         self.fleet.want(plan.peers, self.manifest.shutdown_deadline());
         self.fleet.step();
         self.write_endpoints();
+        // Where no peers are wanted nobody will report.
+        self.advance();
         Ok(())
     }
 
@@ -183,24 +188,31 @@ impl Network {
                 }
             })
             .and_then(|manifest| self.change(manifest).map_err(|error| crate::cli::chain(&error)));
-        if let Err(message) = outcome {
-            self.report.tell(&Event::ManifestRejected { message });
+        let was_rejected = std::mem::replace(&mut self.rejected, outcome.is_err());
+        match outcome {
+            Err(message) => self.report.tell(&Event::ManifestRejected { message }),
+            Ok(false) if was_rejected => {
+                self.report.tell(&Event::ManifestAccepted { peers: self.fleet.size() });
+            }
+            Ok(_) => {}
         }
         self.fleet.step();
         self.write_endpoints();
     }
 
-    fn change(&mut self, manifest: Manifest) -> Result<(), LocalError> {
+    /// True where the network changes.
+    fn change(&mut self, manifest: Manifest) -> Result<bool, LocalError> {
         let plan = self.plan(&manifest, None)?;
         self.manifest = manifest;
         self.prepare(&plan)?;
         let (from, to) = (self.fleet.size(), plan.peers.len());
         let difference = self.fleet.want(plan.peers, self.manifest.shutdown_deadline());
-        if !difference.is_empty() {
+        let changes = !difference.is_empty();
+        if changes {
             let (added, removed, restarted) = (difference.added, difference.removed, difference.restarted);
             self.report.tell(&Event::Changing { from, to, added, removed, restarted });
         }
-        Ok(())
+        Ok(changes)
     }
 
     /// Plans again after another program has taken a port of a peer that is down.
@@ -260,6 +272,12 @@ impl Network {
         }
         self.fleet.step();
         self.write_endpoints();
+        self.advance();
+        Verdict::GoOn
+    }
+
+    /// Tells how far starting or a change has come.
+    fn advance(&mut self) {
         let (event, outcome) = self.fleet.progress();
         if let Some(event) = event {
             self.report.tell(&event);
@@ -278,7 +296,6 @@ impl Network {
             }
             None => {}
         }
-        Verdict::GoOn
     }
 
     fn overdue(&mut self) -> Verdict {

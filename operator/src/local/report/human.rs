@@ -81,7 +81,7 @@ pub(super) fn text(event: &Event) -> String {
             format!("{peer}: process {pid} was left over from an earlier run and was stopped\n")
         }
         Event::Exited { peer, how, restart_in_ms } => {
-            format!("{peer} {how}; it starts again in {restart_in_ms} ms\n")
+            format!("{peer} {how}; it starts again in {}\n", pause(*restart_in_ms))
         }
         Event::Returned { peer, pid, ms } => {
             format!("{peer} is linked again after {ms} ms (process {pid})\n")
@@ -95,6 +95,9 @@ pub(super) fn text(event: &Event) -> String {
             format!("{peer} keeps ending: {failures} times in a row. {}", tail(log, lines))
         }
         Event::ManifestRejected { message } => format!("{message}\nThe network stays as it is.\n"),
+        Event::ManifestAccepted { peers } => {
+            format!("the manifest is valid again and says what runs: {}\n", count(*peers))
+        }
         Event::Changing { from, to, added, removed, restarted } => {
             let parts = [("starting", added), ("leaving", removed), ("restarting in turn", restarted)];
             let parts = parts.into_iter().filter(|(_, names)| !names.is_empty());
@@ -143,10 +146,14 @@ fn ready(
     };
     let mut lines = vec![
         String::new(),
-        format!("Network {network} is ready: {} linked after {seconds:.2} s.", count(peers.len())),
-        String::new(),
-        row("PEER", "TLS", "API", "ADMIN"),
+        match peers.len() {
+            0 => format!("Network {network} has no peers: spec.replicas is 0."),
+            some => format!("Network {network} is ready: {} linked after {seconds:.2} s.", count(some)),
+        },
     ];
+    if !peers.is_empty() {
+        lines.extend([String::new(), row("PEER", "TLS", "API", "ADMIN")]);
+    }
     lines.extend(peers.iter().take(ROWS_MAX).map(|it| row(&it.name, &it.peer, &it.api, &it.admin)));
     if peers.len() > ROWS_MAX {
         lines.push(format!("  and {} more in {}", peers.len() - ROWS_MAX, endpoints.display()));
@@ -186,6 +193,11 @@ fn tail(log: &Path, lines: &[String]) -> String {
         return format!("Its log {} is empty.\n", log.display());
     }
     format!("Last lines of {}:\n    {}\n", log.display(), lines.join("\n    "))
+}
+
+/// `84 ms`, `3.8 s`.
+fn pause(ms: u64) -> String {
+    if ms < 1000 { format!("{ms} ms") } else { format!("{:.1} s", ms as f64 / 1e3) }
 }
 
 fn count(peers: usize) -> String {
@@ -228,6 +240,30 @@ mod tests {
             peers: vec![peer(0), peer(1)],
         };
         insta::assert_snapshot!(text(&ready));
+    }
+
+    #[test]
+    fn a_network_without_peers_says_how_to_get_some() {
+        let ready = Event::Ready {
+            network: "quickstart".into(),
+            seconds: 0.0,
+            endpoints: "/s/quickstart/endpoints.json".into(),
+            binary: "sorcha-peer".into(),
+            manifest: "quickstart.yaml".into(),
+            peers: vec![],
+        };
+        assert_eq!(
+            text(&ready),
+            "\nNetwork quickstart has no peers: spec.replicas is 0.\n\n\
+             To scale, change spec.replicas in quickstart.yaml; saved changes are followed.\n\
+             To stop, press Ctrl-C.\n\n"
+        );
+    }
+
+    #[test]
+    fn pauses_are_written_for_people() {
+        assert_eq!(pause(84), "84 ms");
+        assert_eq!(pause(3796), "3.8 s");
     }
 
     #[test]
