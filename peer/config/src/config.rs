@@ -326,7 +326,14 @@ fn check(kind: Kind, value: &Value) -> Result<Checked, String> {
         Value::Integer(number) if matches!(kind, Kind::Bytes { .. } | Kind::Duration { .. }) => {
             number.to_string()
         }
-        Value::Integer(_) | Value::Float(_) | Value::Bool(_) => {
+        // What stood there is not known any more: YAML 1.1 has many words for these two.
+        Value::Bool(value) => {
+            let words = if *value { "true, yes, on, y" } else { "false, no, off, n" };
+            return Err(format!(
+                "a text is wanted, and YAML reads the word here ({words}) as {value}: put it in quotes"
+            ));
+        }
+        Value::Integer(_) | Value::Float(_) => {
             return Err(format!("{value} is {}, and a text is wanted: put it in quotes", value.kind()));
         }
         _ => return Err(format!("{} stands where a text is wanted", value.kind())),

@@ -139,7 +139,8 @@ fn a_wrong_value_is_refused_with_its_key_its_text_and_the_way_out() {
     check("configVersion: one", "configVersion: 'one' is not a whole number");
     check("site: \"a\\u0007b\"", "holds control characters");
     check(&format!("site: {}", "x".repeat(64)), "use at most 63 characters");
-    check("site: true", "site: true is true or false, and a text is wanted: put it in quotes");
+    check("site: true", "YAML reads the word here (true, yes, on, y) as true: put it in quotes");
+    check("site: n", "YAML reads the word here (false, no, off, n) as false: put it in quotes");
     check("advertise: peer:7450", "advertise: 'peer:7450' is a text, and a list of host:port is wanted");
     check("advertise: [peer]", "advertise: 'peer' is not host:port: the port is missing");
     check("advertise: ['peer:0']", "'peer:0' is not host:port: the port must be 1-65535");
