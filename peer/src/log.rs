@@ -1,4 +1,4 @@
-//! Logs: text or JSON on standard output, made from the core's outputs, outside the pure crates.
+//! Logs: text or JSON on standard error, made from the core's outputs, outside the pure crates.
 //!
 //! Levels: `error` the peer cannot do its work; `warn` somebody should look; `info` what an operator
 //! follows in normal times (links, peers, start and stop); `debug` single transactions and dials with
@@ -106,7 +106,7 @@ pub fn init(filter: &str, json: bool) -> Result<(), String> {
         )
     })?;
     let started = |error: &dyn std::fmt::Display| format!("logging could not be started: {error}");
-    let lines = Lines::start(std::io::stdout()).map_err(|error| started(&error))?;
+    let lines = Lines::start(std::io::stderr()).map_err(|error| started(&error))?;
     let jobs = lines.jobs.clone();
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(Arc::new(lines));

@@ -163,8 +163,8 @@ async fn serve(config: Config) -> Result<(), RunError> {
         incarnation = identity.incarnation,
         transactions = recovered.transactions,
         peer = %bound,
-        api = api_shown,
-        admin = admin_shown,
+        api = %api_shown,
+        admin = %admin_shown,
         version = env!("CARGO_PKG_VERSION"),
         "started"
     );
