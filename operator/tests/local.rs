@@ -143,6 +143,16 @@ fn a_broken_manifest_is_explained_and_the_network_stays() {
 }
 
 #[test]
+fn a_network_without_peers_is_ready_for_some() {
+    let place = Place::new(0);
+    let (mut supervisor, ready) = place.start();
+    assert_eq!(ready["peers"].as_array().map(Vec::len), Some(0), "{ready}");
+    place.write(1, "");
+    supervisor.wait_for("ready", |it| it["peers"].as_array().is_some_and(|peers| peers.len() == 1));
+    supervisor.stop();
+}
+
+#[test]
 fn another_name_in_the_manifest_does_not_take_over_the_network() {
     let place = Place::new(1);
     let (mut supervisor, _) = place.start();

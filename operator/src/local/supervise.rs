@@ -134,11 +134,14 @@ impl Network {
             binary: self.binary.clone(),
         });
         self.prepare(&plan)?;
+        let nobody = plan.peers.is_empty();
         self.fleet.want(plan.peers, self.manifest.shutdown_deadline());
         self.fleet.step();
         self.write_endpoints();
-        // Where no peers are wanted nobody will report.
-        self.advance();
+        if nobody {
+            // Nobody will report, so nothing would ever be told.
+            self.ready(0.0);
+        }
         Ok(())
     }
 
@@ -272,30 +275,29 @@ impl Network {
         }
         self.fleet.step();
         self.write_endpoints();
-        self.advance();
-        Verdict::GoOn
-    }
-
-    /// Tells how far starting or a change has come.
-    fn advance(&mut self) {
         let (event, outcome) = self.fleet.progress();
         if let Some(event) = event {
             self.report.tell(&event);
         }
         match outcome {
-            Some(Outcome::Ready { seconds }) => self.report.tell(&Event::Ready {
-                network: self.name.clone(),
-                seconds,
-                endpoints: self.state.endpoints(),
-                binary: self.binary.clone(),
-                manifest: self.options.manifest.clone(),
-                peers: self.fleet.endpoints(&self.name).peers,
-            }),
+            Some(Outcome::Ready { seconds }) => self.ready(seconds),
             Some(Outcome::Settled { seconds }) => {
                 self.report.tell(&Event::Settled { peers: self.fleet.size(), seconds });
             }
             None => {}
         }
+        Verdict::GoOn
+    }
+
+    fn ready(&mut self, seconds: f64) {
+        self.report.tell(&Event::Ready {
+            network: self.name.clone(),
+            seconds,
+            endpoints: self.state.endpoints(),
+            binary: self.binary.clone(),
+            manifest: self.options.manifest.clone(),
+            peers: self.fleet.endpoints(&self.name).peers,
+        });
     }
 
     fn overdue(&mut self) -> Verdict {
