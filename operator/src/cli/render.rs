@@ -66,9 +66,10 @@ fn read(file: &Path) -> Result<String, Failure> {
 }
 
 fn rendered(manifest: &str, args: &RenderArgs) -> Result<String, Failure> {
-    let name = match args.file.as_os_str() == "-" {
-        true => "standard input".to_owned(),
-        false => args.file.display().to_string(),
+    let name = if args.file.as_os_str() == "-" {
+        "standard input".to_owned()
+    } else {
+        args.file.display().to_string()
     };
     let input = |error: &dyn std::fmt::Display| usage(format!("{name} is not a usable manifest.\n{error}"));
     let mut manifest = sorcha_crds::load(manifest).map_err(|error| input(&error))?;

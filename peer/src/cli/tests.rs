@@ -110,7 +110,7 @@ async fn a_connection_that_breaks_is_no_refusal() {
 #[tokio::test]
 async fn the_admin_port_is_told_from_the_api() {
     let peer = TestPeer::start().await;
-    let ran = run(&["--api", &peer.admin.to_string(), "status"]).await;
+    let ran = run(&["--api", &peer.admin, "status"]).await;
     assert_eq!(ran.code, 1, "{}", ran.err);
     assert!(ran.err.contains("is not the local API of a peer"), "{}", ran.err);
 }
