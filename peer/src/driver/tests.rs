@@ -281,5 +281,7 @@ async fn a_flood_from_the_network_does_not_keep_applications_waiting() {
     }
     let took = started.elapsed();
     assert!(took < SOON / 2, "{took:?}");
-    floods.into_iter().for_each(|flood| flood.abort());
+    for flood in floods {
+        flood.abort();
+    }
 }

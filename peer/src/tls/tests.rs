@@ -159,7 +159,7 @@ async fn a_running_peer_follows_its_directory_and_keeps_what_was_good() {
     renew("first");
     let state = Arc::new(TlsState::load(directory.path(), identity("alice"), from).unwrap());
     let first = state.current();
-    let (told_in, told) = std::sync::mpsc::channel();
+    let (told_in, told) = std::sync::mpsc::sync_channel(16);
     let following = tokio::spawn(follow(Arc::clone(&state), Duration::from_millis(10), move |material| {
         told_in.send(material.certificate.clone()).unwrap();
     }));

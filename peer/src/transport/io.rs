@@ -113,7 +113,7 @@ pub(super) struct PeerStream {
     tls: TlsStream<TcpStream>,
     info: PeerInfo,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    _held: Option<Held>,
+    held: Option<Held>,
 }
 
 /// What a connection that was let in takes up; given back when it ends.
@@ -138,12 +138,12 @@ impl PeerStream {
         let peer = LinkPeer { id: PeerId::of_uri(uri.as_str()), uri: uri.to_string() };
         let cut = Box::pin(connection.clone().cancelled_owned());
         let info = PeerInfo { peer, remote, connection, fault: Arc::default(), linked: Arc::default() };
-        Ok(Self { tls, info, cut, _held: None })
+        Ok(Self { tls, info, cut, held: None })
     }
 
     /// Keeps its places until it ends.
     pub(super) fn hold(&mut self, held: Held) {
-        self._held = Some(held);
+        self.held = Some(held);
     }
 
     pub(super) fn info(&self) -> &PeerInfo {
