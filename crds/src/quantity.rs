@@ -113,6 +113,8 @@ impl JsonSchema for Size {
             "x-kubernetes-int-or-string": true,
             "pattern": PATTERN,
             "maxLength": CHARACTERS_MAX,
+            // holds for whole numbers, as the pattern holds for text
+            "minimum": 0,
         })
     }
 }

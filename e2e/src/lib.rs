@@ -3,6 +3,7 @@
 //! Tests use the programs as a person would: by their command lines and files. Nothing here links the
 //! code under test.
 
+pub mod apiserver;
 pub mod network;
 pub mod peer;
 pub mod programs;
@@ -13,8 +14,9 @@ pub mod wait;
 macro_rules! skip {
     ($test:expr, $reason:expr) => {{
         use std::io::Write as _;
-        // The process's own stderr, so that the harness does not capture it.
-        drop(writeln!(std::io::stderr(), "SKIPPED: {}: {}", $test, $reason));
+        // The process's own stderr, so that the harness does not capture it; in one piece, so that a line of another
+        // thread does not cut it.
+        drop(std::io::stderr().write_all(format!("SKIPPED: {}: {}\n", $test, $reason).as_bytes()));
         return Ok(());
     }};
 }

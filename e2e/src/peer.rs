@@ -17,7 +17,7 @@ pub struct Solo {
 }
 
 /// Three ports that were free a moment ago.
-fn free_ports() -> anyhow::Result<[u16; 3]> {
+pub(crate) fn free_ports() -> anyhow::Result<[u16; 3]> {
     let held = [(); 3].map(|()| std::net::TcpListener::bind("127.0.0.1:0"));
     let mut ports = [0; 3];
     for (port, listener) in ports.iter_mut().zip(held) {

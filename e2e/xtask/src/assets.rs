@@ -76,11 +76,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         );
         let _lowest_already = rustix::process::nice(NICENESS);
     }
-    for release in missing {
+    // The newest first: it is what most people have.
+    for release in missing.into_iter().rev() {
         build(&directory.join(release.version), release)
             .with_context(|| format!("Kubernetes {} is not built", release.version))?;
     }
-    let current: String = RELEASES.iter().map(|release| format!("{}\n", release.version)).collect();
+    let current: String = RELEASES.iter().flat_map(|release| [release.version, "\n"]).collect();
     let list = directory.join(CURRENT);
     if !std::fs::read_to_string(&list).is_ok_and(|found| found == current) {
         std::fs::write(&list, current).with_context(|| format!("{} cannot be written", list.display()))?;
@@ -200,13 +201,13 @@ fn own_module(version: &str, kubernetes: &str) -> Result<String> {
         text += line;
         text.push('\n');
     }
-    text += &format!("\nrequire k8s.io/kubernetes v{version}\n\n");
+    text.extend(["\nrequire k8s.io/kubernetes v", version, "\n\n"]);
     let mut parts = 0;
     for line in kubernetes.lines() {
         let Some((name, path)) = line.split_once(" => ") else { continue };
         if path.starts_with("./staging/") {
             let name = name.trim().trim_start_matches("replace ");
-            text += &format!("replace {name} => {name} v0.{part}\n");
+            text.extend(["replace ", name, " => ", name, " v0.", part, "\n"]);
             parts += 1;
         }
     }

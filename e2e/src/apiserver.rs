@@ -1,0 +1,262 @@
+//! Real API servers: etcd and kube-apiserver as processes of a test's own, on free ports of 127.0.0.1.
+//!
+//! Knows how they are found, started and ended; what they are asked is the tests' matter. They run no pods: there are
+//! no controllers, no scheduler and no nodes.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use sha2::{Digest as _, Sha256};
+
+use crate::peer::free_ports;
+use crate::programs::{self, Said};
+use crate::wait;
+
+/// How long a server may take to answer on a busy machine; 4 s were measured on an idle one.
+const READY: Duration = Duration::from_secs(120);
+
+/// A port found free can be taken before the server has it: so often everything is tried again.
+const STARTS_MAX: usize = 3;
+
+/// The programs that make an API server.
+const PROGRAMS: [&str; 3] = ["etcd", "kube-apiserver", "kubectl"];
+
+/// Ends the processes that a file names and removes their directory, once the test program has ended in whatever
+/// way: then its standard input closes. Nothing runs at the end of a Rust test program that could do this.
+const GUARD: &str = r#"trap '' HUP INT TERM; read -r _; for pid in $(cat "$1/pids"); do kill -9 "$pid"; done; sleep 0.2; rm -rf "$1""#;
+
+/// Directories that each hold etcd, kube-apiserver and kubectl: the one that `KUBEBUILDER_ASSETS` names, else what
+/// `cargo xtask assets` has built, oldest release first. An error says why there are none.
+fn assets() -> Result<Vec<PathBuf>, String> {
+    let found = match std::env::var_os("KUBEBUILDER_ASSETS") {
+        Some(directory) => vec![PathBuf::from(directory)],
+        None => built().ok_or("no API server here: run `cargo xtask assets`, or set KUBEBUILDER_ASSETS")?,
+    };
+    for directory in &found {
+        for program in PROGRAMS {
+            if !directory.join(program).is_file() {
+                return Err(format!("{} holds no {program}: run `cargo xtask assets`", directory.display()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What `cargo xtask assets` lists in its directory.
+fn built() -> Option<Vec<PathBuf>> {
+    let absolute =
+        |name| std::env::var_os(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
+    let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
+    let directory = cache.join("sorcha/assets");
+    let list = std::fs::read_to_string(directory.join("current")).ok()?;
+    Some(list.lines().map(|version| directory.join(version)).collect())
+}
+
+/// All servers to test with, started at the first call and shared by the tests of a program; they end with it. The
+/// inner error is the reason why there are none, for [`crate::skip!`].
+pub fn servers() -> anyhow::Result<Result<&'static [ApiServer], &'static str>> {
+    static SERVERS: OnceLock<Result<Vec<ApiServer>, String>> = OnceLock::new();
+    static ASSETS: OnceLock<Result<Vec<PathBuf>, String>> = OnceLock::new();
+    let assets = match ASSETS.get_or_init(assets) {
+        Ok(assets) => assets,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let started = SERVERS.get_or_init(|| {
+        let started: anyhow::Result<Vec<ApiServer>> = assets.iter().map(|at| ApiServer::start(at)).collect();
+        started.map_err(|error| format!("{error:#}"))
+    });
+    match started {
+        Ok(servers) => Ok(Ok(servers)),
+        Err(error) => bail!("{error}"),
+    }
+}
+
+/// A running etcd with a kube-apiserver. Ends with the test program.
+pub struct ApiServer {
+    assets: PathBuf,
+    directory: PathBuf,
+    version: String,
+    /// Holds the open end of the guard's standard input.
+    _guard: Child,
+}
+
+impl ApiServer {
+    /// Starts one from the programs of a directory and waits until it is ready.
+    fn start(assets: &Path) -> anyhow::Result<Self> {
+        for _ in 1..STARTS_MAX {
+            match Self::try_start(assets) {
+                Err(error) if format!("{error:#}").contains("address already in use") => {}
+                outcome => return outcome,
+            }
+        }
+        Self::try_start(assets)
+    }
+
+    fn try_start(assets: &Path) -> anyhow::Result<Self> {
+        // The guard removes it: at the end of a program nothing else does.
+        let directory = tempfile::Builder::new().prefix("sorcha-api-").tempdir()?.keep();
+        std::fs::write(directory.join("pids"), "")?;
+        let guard = Command::new("sh")
+            .args(["-c", GUARD, "guard"])
+            .arg(&directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("sh could not be started")?;
+        let mut server = Self { assets: assets.to_owned(), directory, version: String::new(), _guard: guard };
+
+        let [client, peer, secure] = free_ports()?;
+        let store = format!("http://127.0.0.1:{client}");
+        let mut etcd = server.spawn(
+            "etcd",
+            &[
+                format!("--data-dir={}", server.path("etcd")),
+                format!("--listen-client-urls={store}"),
+                format!("--advertise-client-urls={store}"),
+                format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
+                // Nothing here is to survive the machine.
+                "--unsafe-no-fsync".to_owned(),
+            ],
+        )?;
+        server.write_credentials(secure)?;
+        let mut api = server.spawn(
+            "kube-apiserver",
+            &[
+                format!("--etcd-servers={store}"),
+                "--bind-address=127.0.0.1".to_owned(),
+                "--advertise-address=127.0.0.1".to_owned(),
+                "--endpoint-reconciler-type=none".to_owned(),
+                format!("--secure-port={secure}"),
+                format!("--tls-cert-file={}", server.path("server.crt")),
+                format!("--tls-private-key-file={}", server.path("server.key")),
+                format!("--token-auth-file={}", server.path("tokens.csv")),
+                "--authorization-mode=RBAC".to_owned(),
+                "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+                "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+                format!("--service-account-key-file={}", server.path("server.crt")),
+                format!("--service-account-signing-key-file={}", server.path("server.key")),
+                // Nobody makes the accounts that it would wait for.
+                "--disable-admission-plugins=ServiceAccount".to_owned(),
+            ],
+        )?;
+        let ready = wait::until("an API server that is ready", READY, || {
+            if let Some(name) = ended(&mut etcd, "etcd").or_else(|| ended(&mut api, "kube-apiserver")) {
+                return Some(Err(name));
+            }
+            let said = server.kubectl(&["get", "--raw", "/readyz"]).ok()?;
+            (said.code == Some(0)).then_some(Ok(()))
+        });
+        match ready {
+            Ok(Ok(())) => {}
+            Ok(Err(name)) => bail!("{name} ended at once: {}", server.log_of(name)),
+            Err(error) => return Err(error.context(server.log_of("kube-apiserver"))),
+        }
+        let version = server.kubectl(&["get", "--raw", "/version"])?.ok()?.json()?;
+        let version = version["gitVersion"].as_str().context("a server has a version")?;
+        version.clone_into(&mut server.version);
+        Ok(server)
+    }
+
+    /// Such as `v1.33.13`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.join(name).to_string_lossy().into_owned()
+    }
+
+    fn spawn(&self, name: &str, args: &[String]) -> anyhow::Result<Child> {
+        let log = std::fs::File::create(self.path(&format!("{name}.log")))?;
+        let child = Command::new(self.assets.join(name))
+            .args(args)
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("{name} could not be started"))?;
+        let mut pids = std::fs::File::options().append(true).open(self.path("pids"))?;
+        writeln!(pids, "{}", child.id())?;
+        Ok(child)
+    }
+
+    /// Last words of a server.
+    fn log_of(&self, name: &str) -> String {
+        let log = std::fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(10)..].join("\n")
+    }
+
+    /// A certificate for the server, a token for the tests, and a kubeconfig with both.
+    fn write_credentials(&self, port: u16) -> anyhow::Result<()> {
+        let (root_key, key) = (KeyPair::generate()?, KeyPair::generate()?);
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = params.self_signed(&root_key)?;
+        let issuer = Issuer::new(params, root_key);
+        let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()])?.signed_by(&key, &issuer)?;
+        let token = hex::encode(Sha256::digest(key.serialize_der()));
+        std::fs::write(self.path("ca.crt"), root.pem())?;
+        std::fs::write(self.path("server.crt"), certificate.pem())?;
+        std::fs::write(self.path("server.key"), key.serialize_pem())?;
+        std::fs::write(self.path("tokens.csv"), format!("{token},tests,tests,system:masters\n"))?;
+        let kubeconfig = serde_json::json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "tests",
+            "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": "tests"}}],
+            "clusters": [{"name": "tests", "cluster": {
+                "server": format!("https://127.0.0.1:{port}"),
+                "certificate-authority": self.path("ca.crt"),
+            }}],
+            "users": [{"name": "tests", "user": {"token": token}}],
+        });
+        std::fs::write(self.path("kubeconfig"), kubeconfig.to_string())?;
+        Ok(())
+    }
+
+    /// Runs `kubectl` against it, as a user who may do everything.
+    pub fn kubectl(&self, args: &[&str]) -> anyhow::Result<Said> {
+        programs::run(&mut self.command(args))
+    }
+
+    /// Runs `kubectl ARGS -f -` with a manifest.
+    pub fn kubectl_with(&self, args: &[&str], manifest: &str) -> anyhow::Result<Said> {
+        let mut kubectl = self
+            .command(args)
+            .args(["-f", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("kubectl could not be started")?;
+        let mut input = kubectl.stdin.take().context("its input is piped")?;
+        input.write_all(manifest.as_bytes())?;
+        drop(input);
+        Ok(kubectl.wait_with_output()?.into())
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(self.assets.join("kubectl"));
+        command
+            .args(args)
+            .args(["--request-timeout", "30s", "--cache-dir", &self.path("kubectl")])
+            .env("KUBECONFIG", self.path("kubeconfig"))
+            // The preferences of whoever runs the tests are none of theirs.
+            .env("KUBERC", "off")
+            .stdin(Stdio::null());
+        command
+    }
+}
+
+/// The name, where the process is no more.
+fn ended(child: &mut Child, name: &'static str) -> Option<&'static str> {
+    matches!(child.try_wait(), Ok(Some(_))).then_some(name)
+}

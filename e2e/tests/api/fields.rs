@@ -1,0 +1,150 @@
+//! What a server makes of the fields of a manifest: examples, defaults, what can change later and what cannot.
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use crate::{Space, example, manifest, on_every_server};
+
+/// The spec of a manifest that says nothing.
+fn defaults() -> Value {
+    json!({
+        "replicas": 3,
+        "storage": {"size": "1Gi"},
+        "bootstrap": {},
+        "discovery": {"refreshInterval": "15m", "heartbeatInterval": "5s", "forgetAfter": "60s"},
+        "limits": {"bodyBytesMax": "64Mi", "cacheBytesMax": "32Mi", "linksMax": 1024, "submissionsMax": 4096},
+        "tls": {"trustDomain": "sorcha.local"},
+        "log": {"level": "info", "format": "text"},
+        "shutdown": {"deadline": "10s"},
+    })
+}
+
+/// The defaults with some fields of the top put in their place.
+fn defaults_but(changes: Value) -> Value {
+    let mut spec = defaults();
+    if let (Value::Object(spec), Value::Object(changes)) = (&mut spec, changes) {
+        spec.extend(changes);
+    }
+    spec
+}
+
+/// The manifest is taken, and its spec read back is this one.
+fn check_taken(space: &Space, name: &str, text: &str, spec: &Value) -> anyhow::Result<()> {
+    let said = space.apply(text)?.ok()?;
+    anyhow::ensure!(said.err.is_empty(), "the server warns: {}", said.err);
+    let held = without_nulls(&space.get(&format!("spn/{name}"))?["spec"]);
+    anyhow::ensure!(held == *spec, "{name}\nheld:   {held}\nwanted: {spec}");
+    Ok(())
+}
+
+/// A server may keep a null where there is no default; to those who read it, it is left out.
+fn without_nulls(value: &Value) -> Value {
+    let Value::Object(fields) = value else { return value.clone() };
+    let kept = fields.iter().filter(|(_, value)| !value.is_null());
+    kept.map(|(name, value)| (name.clone(), without_nulls(value))).collect()
+}
+
+#[test]
+fn every_example_is_taken_and_reads_back_with_its_defaults() -> anyhow::Result<()> {
+    on_every_server("every_example_is_taken_and_reads_back_with_its_defaults", |space: &Space| {
+        check_taken(space, "quickstart", &example("quickstart")?, &defaults_but(json!({"replicas": 5})))?;
+        let everything = example("everything")?.replace("  namespace: ledger\n", "");
+        let spec = json!({
+            "networkId": "ledger-main",
+            "site": "edinburgh",
+            "replicas": 7,
+            "image": "example.org/sorcha-peer:0.1.0",
+            "resources": {
+                "requests": {"cpu": "250m", "memory": "256Mi", "ephemeral-storage": "128Mi"},
+                "limits": {"cpu": 2, "memory": "1Gi", "ephemeral-storage": "1Gi"},
+            },
+            "storage": {"size": "20Gi", "className": "fast"},
+            "bootstrap": {
+                "addresses": ["peers.partner.example:7450", "192.0.2.10:7450", "[2001:db8::10]:7450"],
+            },
+            "discovery": {"refreshInterval": "5m", "heartbeatInterval": "2s", "forgetAfter": "10m"},
+            "limits": {
+                "bodyBytesMax": "16Mi", "cacheBytesMax": "128Mi", "linksMax": 512, "submissionsMax": 8192,
+            },
+            "tls": {"trustDomain": "ledger.example"},
+            "log": {"level": "info,sorcha_peer::store=debug", "format": "json"},
+            "shutdown": {"deadline": "30s"},
+        });
+        check_taken(space, "everything", &everything, &spec)
+    })
+}
+
+#[test]
+fn every_example_is_among_those_that_are_tried() -> anyhow::Result<()> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(crate::crds("examples"))? {
+        names.push(entry?.file_name().into_string().unwrap_or_default());
+    }
+    names.sort();
+    assert_eq!(names, ["everything.yaml", "quickstart.yaml"], "try the others above too");
+    Ok(())
+}
+
+#[test]
+fn what_is_left_out_or_null_takes_its_default() -> anyhow::Result<()> {
+    on_every_server("what_is_left_out_or_null_takes_its_default", |space: &Space| {
+        check_taken(space, "bare", &manifest("bare", ""), &defaults())?;
+        let nulls = "replicas:\nnetworkId:\nsite: ~\nimage:\nresources:\nstorage: {size: , className: }\nbootstrap:\n\
+                     discovery: {forgetAfter: }\nlimits:\ntls:\nlog: {level: }\nshutdown:";
+        check_taken(space, "nulls", &manifest("nulls", nulls), &defaults())?;
+        let spec = defaults_but(json!({"resources": {"limits": {"memory": "1Gi"}}}));
+        let partly = "resources: {requests: , limits: {cpu: , memory: 1Gi}}";
+        check_taken(space, "partly", &manifest("partly", partly), &spec)?;
+        let spec = defaults_but(json!({"resources": {"requests": {}, "limits": {"cpu": 1}}}));
+        let partly = "resources: {requests: {cpu: , memory: }, limits: {cpu: 1, memory: }}";
+        check_taken(space, "partly-2", &manifest("partly-2", partly), &spec)?;
+        // a null that goes or comes is no change
+        for spec in ["", "networkId:\nstorage: {className: }", ""] {
+            check_taken(space, "coming", &manifest("coming", spec), &defaults())?;
+        }
+        let number = "limits: {bodyBytesMax: 1048576}";
+        let mut spec = defaults();
+        spec["limits"]["bodyBytesMax"] = json!(1_048_576);
+        check_taken(space, "number", &manifest("number", number), &spec)
+    })
+}
+
+/// A change that is refused, or is taken where nothing is said.
+fn check_change(space: &Space, from: &str, to: &str, says: &[&str]) -> anyhow::Result<()> {
+    space.kubectl(&["delete", "spn", "changed", "--ignore-not-found"])?.ok()?;
+    space.apply(&manifest("changed", from))?.ok().with_context(|| format!("from {from}"))?;
+    let said = space.apply(&manifest("changed", to))?;
+    anyhow::ensure!((said.code == Some(0)) == says.is_empty(), "{from} -> {to}: {}", said.err);
+    for words in says {
+        anyhow::ensure!(said.err.contains(words), "{from} -> {to}: no '{words}' in: {}", said.err);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_cannot_change_is_refused_and_the_rest_is_taken() -> anyhow::Result<()> {
+    on_every_server("what_cannot_change_is_refused_and_the_rest_is_taken", |space: &Space| {
+        let identity = ["spec.networkId cannot be changed", "Make a new network instead"];
+        check_change(space, "networkId: a", "networkId: b", &identity)?;
+        check_change(space, "networkId: a", "replicas: 3", &identity)?;
+        check_change(space, "replicas: 3", "networkId: a", &identity)?;
+        check_change(
+            space,
+            "tls: {trustDomain: a.example}",
+            "tls: {trustDomain: b.example}",
+            &["spec.tls.trustDomain cannot be changed", "Make a new network instead"],
+        )?;
+        let class = ["spec.storage.className cannot be changed"];
+        check_change(space, "storage: {className: a}", "storage: {className: b}", &class)?;
+        check_change(space, "storage: {className: a}", "replicas: 3", &class)?;
+        check_change(space, "replicas: 3", "storage: {className: a}", &class)?;
+        let shrink = ["spec.storage.size can grow but not shrink"];
+        check_change(space, "storage: {size: 2Gi}", "storage: {size: 1Gi}", &shrink)?;
+        check_change(space, "storage: {size: 2Gi}", "storage: {size: 2147483647}", &shrink)?;
+        check_change(space, "storage: {size: 2Gi}", "replicas: 3", &shrink)?;
+
+        check_change(space, "storage: {size: 1Gi}", "storage: {size: 2Gi}", &[])?;
+        check_change(space, "storage: {size: 1Gi}", "storage: {size: 1073741824}", &[])?;
+        check_change(space, "networkId: a\nreplicas: 3", "networkId: a\nreplicas: 9\nsite: b", &[])
+    })
+}
