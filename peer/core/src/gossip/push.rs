@@ -50,7 +50,7 @@ pub(crate) fn from_origin(
 }
 
 /// Hop 2, at a head: the own row, and heads of the sibling rows that a sender with fewer rows did not see.
-/// `holders` have it already.
+/// `holders` have it already; who is not live gets it by announcements, should it live after all.
 pub(crate) fn from_head(
     me: &PeerId,
     rows: u32,
@@ -59,7 +59,8 @@ pub(crate) fn from_head(
     neighbours: &[Neighbour],
     holders: &[PeerId],
 ) -> Vec<Target> {
-    let open: Vec<Neighbour> = neighbours.iter().filter(|to| !holders.contains(&to.peer)).copied().collect();
+    let open = |to: &&Neighbour| to.live && !holders.contains(&to.peer);
+    let open: Vec<Neighbour> = neighbours.iter().filter(open).copied().collect();
     if rows >= frame_rows {
         if rows <= 1 {
             return Vec::new();

@@ -23,6 +23,9 @@ const SILENT_INTERVALS_MAX: u32 = 3;
 const RESEND_AFTER_MIN: Duration = Duration::from_millis(300);
 /// How often an unacknowledged push goes out on the same link, the first time included.
 const SENDS_MAX: u8 = 3;
+/// Whoever says nothing for this long after something was sent to it, is suspect: it acknowledges within
+/// `ACK_DELAY` and a round trip. Guess: long enough for a lost segment of TCP and a busy disk.
+const ANSWER_WAIT_MIN: Duration = Duration::from_secs(2);
 /// Faults of protocol on one link before it is cut.
 const FAULTS_MAX: u16 = 32;
 
@@ -58,6 +61,12 @@ impl Rtt {
     /// Smoothed, once measured.
     pub(crate) fn smoothed(&self) -> Option<Duration> {
         (self.smoothed_us > 0).then(|| Duration::from_micros(self.smoothed_us))
+    }
+
+    /// How long to wait before another is asked too: shorter than `timeout`, since asking twice costs little. Guess:
+    /// three answers of four come within one and a half times the mean (lognormal delays, sigma 0.5).
+    pub(crate) fn answer(&self) -> Duration {
+        self.smoothed().map_or_else(|| self.timeout(), |smoothed| smoothed * 3 / 2)
     }
 
     /// How long to wait for an answer: smoothed + 4 variations; 1 s while nothing is measured (RFC 6298 § 2.1).
@@ -180,6 +189,8 @@ pub(crate) struct Session {
     /// It stood for its peer at some time.
     pub(crate) stood: bool,
     pinged: Option<Time>,
+    /// Since when something was sent to it and nothing heard.
+    unanswered: Option<Time>,
     sent: u64,
     acks: Acks,
     watched: VecDeque<Watched>,
@@ -219,6 +230,7 @@ impl Session {
             reachable: true,
             stood: false,
             pinged: None,
+            unanswered: None,
             sent: 0,
             acks: Acks::default(),
             watched: VecDeque::new(),
@@ -242,6 +254,7 @@ impl Session {
     pub(crate) fn heard_at(&mut self, time: Time, wall: WallTime) {
         self.heard = time;
         self.heard_wall = wall;
+        self.unanswered = None;
     }
 
     /// The frame with this number may be acknowledged. Returns when its acknowledgement is due at the latest.
@@ -370,9 +383,17 @@ impl Session {
         Some(rtt)
     }
 
-    /// Silent for longer than an interval: not to be relied on by the grid.
+    /// Something goes out that the other side acknowledges.
+    pub(crate) fn expect_answer(&mut self, now: Time) {
+        self.unanswered.get_or_insert(now);
+    }
+
+    /// Silent for longer than an interval, or when it should have acknowledged: not to be relied on by the grid.
     pub(crate) fn is_suspect(&self, now: Time, interval: Duration) -> bool {
-        now.since(self.heard) > interval + self.rtt.timeout()
+        let timeout = self.rtt.timeout();
+        let answer_wait = ANSWER_WAIT_MIN.max(timeout * 4);
+        now.since(self.heard) > interval + timeout
+            || self.unanswered.is_some_and(|since| now.since(since) > answer_wait)
     }
 
     /// Counts a fault of protocol; `true`: cut the link.
@@ -467,5 +488,18 @@ mod tests {
         assert_eq!(rtt.timeout(), Duration::from_millis(300));
         rtt.sample(Duration::from_millis(200));
         assert_eq!(rtt.smoothed(), Some(Duration::from_micros(112_500)));
+    }
+
+    #[test]
+    fn who_does_not_acknowledge_is_suspect_until_it_is_heard() {
+        let mut session = session();
+        let interval = Duration::from_secs(3600);
+        assert!(!session.is_suspect(at(60_000), interval), "nothing was sent");
+        session.expect_answer(at(60_000));
+        session.expect_answer(at(63_000));
+        assert!(!session.is_suspect(at(62_000), interval));
+        assert!(session.is_suspect(at(65_000), interval));
+        session.heard_at(at(65_000), WallTime::default());
+        assert!(!session.is_suspect(at(65_000), interval));
     }
 }

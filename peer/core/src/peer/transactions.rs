@@ -100,6 +100,7 @@ impl Peer {
             // Held back, not held: not acknowledged.
             incoming.acks.clear();
             self.intake.hold_back(incoming);
+            self.sync.arrived(&key.id, false, now.time);
             self.wake_for_held_back(now);
             return;
         }
@@ -293,7 +294,9 @@ impl Peer {
         let watched = self.rows <= 1;
         let again = watched.then(|| (Box::new(push.clone()), sends));
         self.send(link, Class::Push, Message::Push(push));
-        if watched && let Some(session) = self.links.get_mut(link) {
+        let Some(session) = self.links.get_mut(link) else { return };
+        session.expect_answer(now.time);
+        if watched {
             let due = session.watch(now.time, 0, again);
             self.set_opt(Timer::Resend, due);
         }
