@@ -4,6 +4,8 @@
 //! (local transactions), `peer/transactions` (others' transactions), `peer/repair` (announcements, fetches,
 //! chunks), `peer/reconcile` (rounds of sync), `peer/views` (what it shows of itself).
 
+#[cfg(test)]
+mod faults;
 mod links;
 mod members;
 mod reconcile;

@@ -1,6 +1,6 @@
 //! Transactions between their first frame and their durability here, and those held back for their clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -141,6 +141,11 @@ impl Intake {
         if self.held_back.len() > HELD_BACK_MAX {
             self.held_back.pop_last();
         }
+    }
+
+    /// Ids of those that are held back.
+    pub(crate) fn held_back(&self) -> BTreeSet<TxId> {
+        self.held_back.keys().map(|(_, id)| *id).collect()
     }
 
     /// Those whose time has come.

@@ -150,6 +150,7 @@ impl Peer {
                 "this peer speaks version {VERSION}, the other {} to {}",
                 hello.version_min, hello.version
             );
+            self.hold(peer.id, now.time + NOT_NOW);
             self.close(link, GoodbyeReason::Incompatible, &detail);
             return;
         }
@@ -159,6 +160,7 @@ impl Peer {
                 self.config.network, hello.network
             );
             self.evidence(peer.id, EvidenceKind::OtherNetwork, detail.clone());
+            self.hold(peer.id, now.time + NOT_NOW);
             self.close(link, GoodbyeReason::Incompatible, &detail);
             return;
         }
@@ -318,7 +320,7 @@ impl Peer {
                 (LinkPhase::Closing, Some(at)) => lower(at),
                 (LinkPhase::Closing, None) => {}
                 (phase, _) => match session.liveness(now.time, interval) {
-                    Liveness::Dead => dead.push(session.link),
+                    Liveness::Dead => dead.push((session.link, session.peer.id, phase)),
                     Liveness::Ping if phase == LinkPhase::Ready => {
                         pings.push((session.link, session.ping(now.time)));
                         lower(now.time + interval);
@@ -331,7 +333,11 @@ impl Peer {
         for (link, ping) in pings {
             self.send(link, Class::Control, ping);
         }
-        for link in dead {
+        for (link, peer, phase) in dead {
+            if phase == LinkPhase::Greeting {
+                // It accepts links and never says hello: no use to dial it again at once.
+                self.hold(peer, now.time + NOT_NOW);
+            }
             let silent = interval * 3;
             self.close_quietly(link, format!("nothing was heard for {} ms", silent.as_millis()));
         }

@@ -155,7 +155,7 @@ impl Peer {
         }
     }
 
-    fn update_rows(&mut self) {
+    pub(super) fn update_rows(&mut self) {
         let (from, to) = (self.rows, grid::rows(self.network_size(), self.rows));
         if from != to {
             self.rows = to;
@@ -245,7 +245,8 @@ impl Peer {
         if self.phase != Phase::Running {
             return;
         }
-        let slots = DIALS_MAX.saturating_sub(self.dialling);
+        let room = self.config.links_max.saturating_sub(self.links.len() + self.dialling);
+        let slots = DIALS_MAX.saturating_sub(self.dialling).min(room);
         let reached = self.links.reached();
         let due = self.bootstrap.due(now.time, slots, &self.config.advertise, |peer| reached.contains(peer));
         for address in due {

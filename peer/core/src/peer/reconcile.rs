@@ -13,22 +13,29 @@ use crate::types::{LinkId, Now, OpId, PeerId, WallTime};
 
 impl Peer {
     pub(super) fn sync_periodically(&mut self, now: Now) {
+        self.enqueue_random();
+        let next = self.spread_out(self.config.sync_interval);
+        self.set(Timer::SyncPeriodic, now.time + next);
+        self.sync_next(now);
+    }
+
+    fn enqueue_random(&mut self) {
         let peers: Vec<PeerId> = self.links.standing().map(|session| session.peer.id).collect();
         if let Some(peer) = peers.choose(&mut self.rng) {
             self.sync.enqueue(*peer);
         }
-        let next = self.spread_out(self.config.sync_interval);
-        self.set(Timer::SyncPeriodic, now.time + next);
-        self.sync_next(now);
     }
 
     /// Ends what is over and opens the next own round.
     pub(super) fn sync_next(&mut self, now: Now) {
         for (side, round) in self.sync.finished(now.time) {
             self.sync_ended(&round);
-            // As long as a round moves something there may be more.
-            if side == Side::Own && round.received + round.sent > 0 {
+            // As long as a round brings something there may be more. What was sent is no reason: the other side
+            // may be unable to keep it, and asks again where it is not.
+            if round.received > 0 {
                 self.sync.enqueue(round.peer);
+            } else if side == Side::Own && round.fell_silent() {
+                self.enqueue_random();
             }
         }
         while let Some(peer) = self.sync.next() {
@@ -101,8 +108,9 @@ impl Peer {
                 if views.len() != ranges.len() {
                     return;
                 }
-                let (seen, sync) = (&self.seen, &self.sync);
-                let wants = |id: &_| !seen.remembers(id, now.time) && sync.may_want(id);
+                let (seen, sync, held_back) = (&self.seen, &self.sync, self.intake.held_back());
+                let wants =
+                    |id: &_| !seen.remembers(id, now.time) && sync.may_want(id) && !held_back.contains(id);
                 let mut step = ranges::answer(ranges, views, &listed, wants);
                 if self.store_fault.is_some() {
                     // One is enough to learn that the store works again.

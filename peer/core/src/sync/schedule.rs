@@ -13,8 +13,10 @@ use crate::types::{LinkId, PeerId, Time, TxId};
 const ANSWERING_MAX: usize = 4;
 /// Peers waiting for an own round; beyond it the periodic round has to do.
 const QUEUE_MAX: usize = 64;
-/// A round without progress for this long is over.
-const IDLE_MAX: Duration = Duration::from_secs(10);
+/// A round whose transactions do not come for this long is over.
+const IDLE_MAX: Duration = Duration::from_secs(5);
+/// A round in which the other side says nothing for this long is over. Guess: many round trips, and a read of a store.
+const SILENT_MAX: Duration = Duration::from_secs(2);
 /// Ids wanted and not yet come.
 const WANTED_MAX: usize = 8192;
 
@@ -32,6 +34,18 @@ pub(crate) struct Round {
     pub(crate) asking: bool,
     waiting: BTreeSet<TxId>,
     progress: Time,
+}
+
+impl Round {
+    /// When it is given up if nothing happens in it.
+    fn timeout(&self) -> Time {
+        self.progress + if self.talking && !self.asking { SILENT_MAX } else { IDLE_MAX }
+    }
+
+    /// It was given up: something said or sent in it was lost.
+    pub(crate) fn fell_silent(&self) -> bool {
+        self.talking || !self.waiting.is_empty()
+    }
 }
 
 /// Who speaks in a round.
@@ -153,9 +167,7 @@ impl Schedule {
 
     /// Rounds that are done, or made no progress for too long; they are gone.
     pub(crate) fn finished(&mut self, now: Time) -> Vec<(Side, Round)> {
-        let over = |round: &Round| {
-            !round.talking && round.waiting.is_empty() || now.since(round.progress) >= IDLE_MAX
-        };
+        let over = |round: &Round| !round.fell_silent() || now >= round.timeout();
         let keys: Vec<_> = self.rounds.iter().filter(|(_, round)| over(round)).map(|(key, _)| *key).collect();
         keys.into_iter().filter_map(|key| Some((key.1, self.remove(key)?))).collect()
     }
@@ -168,7 +180,7 @@ impl Schedule {
 
     /// When the idlest round is given up.
     pub(crate) fn next_timeout(&self) -> Option<Time> {
-        self.rounds.values().map(|round| round.progress + IDLE_MAX).min()
+        self.rounds.values().map(Round::timeout).min()
     }
 }
 
