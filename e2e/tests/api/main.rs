@@ -65,10 +65,11 @@ fn install(servers: &[ApiServer]) -> anyhow::Result<()> {
         server.kubectl_with(&["apply", "--server-side", "--validate=strict"], &definition)?.ok()?;
         let name = "crd/sorchapeernetworks.sorcha.org";
         server.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", name])?.ok()?;
-        // Established and found by clients are two things.
-        wait::until("a server that lists the kind", Duration::from_secs(30), || {
+        // Established, found by clients and explained to them are three things.
+        wait::until("a server that lists and explains the kind", Duration::from_secs(30), || {
             let said = server.kubectl(&["api-resources", "--api-group=sorcha.org", "-o=name"]).ok()?;
-            said.text().contains("sorchapeernetworks").then_some(())
+            let listed = said.text().contains("sorchapeernetworks");
+            (listed && server.kubectl(&["explain", "spn.spec.replicas"]).ok()?.code == Some(0)).then_some(())
         })?;
     }
     Ok(())
