@@ -19,7 +19,7 @@ use crate::store::StoreStats;
 /// Seconds; around the promise of 90 % of the peers within 0.1 to 1 s, with room for repair and days offline.
 const AGE_SECONDS: [f64; 14] =
     [0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 3600.0, 86400.0];
-/// Hops: 0 by reconciliation, 2 by design, more by repair.
+/// Hops: 0 by repair (asked for, or reconciled), 1 or 2 by the grid.
 const HOPS: [f64; 6] = [0.0, 1.0, 2.0, 3.0, 5.0, 8.0];
 
 /// Cheap to clone; all clones count together.
@@ -159,7 +159,11 @@ impl Metrics {
                 "From publication to durability here, by both peers' wall clocks.",
                 &AGE_SECONDS,
             ),
-            hops: make.histogram("transaction_hops", "Hops from the origin; 0 by reconciliation.", &HOPS),
+            hops: make.histogram(
+                "transaction_hops",
+                "Hops from the origin; 0 where it was asked for or reconciled.",
+                &HOPS,
+            ),
             store_faults: make.counter("store_faults_total", "Times that the store began to refuse."),
             sync_rounds: make.counter("sync_rounds_total", "Rounds of reconciliation that ended."),
             sync_received: make

@@ -1,0 +1,142 @@
+//! What happened, for people and metrics; the core itself does not depend on anyone's reading it.
+
+use super::{DialError, StoreFault};
+use crate::message::LinkPeer;
+use crate::types::{Address, LinkId, PeerId, TxId};
+
+/// What happened, for people and metrics. Names of variants are stable words in logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A link said hello.
+    LinkReady {
+        /// Which.
+        link: LinkId,
+        /// To whom.
+        peer: LinkPeer,
+        /// This side dialled.
+        dialled: bool,
+    },
+    /// A link ended.
+    LinkEnded {
+        /// Which.
+        link: LinkId,
+        /// To whom.
+        peer: LinkPeer,
+        /// As a sentence.
+        reason: String,
+    },
+    /// No link came of a dial.
+    DialFailed {
+        /// What was dialled.
+        address: Address,
+        /// How often in a row.
+        failures: u32,
+        /// What it ended in.
+        error: DialError,
+    },
+    /// A peer became known.
+    PeerJoined {
+        /// Who.
+        peer: PeerId,
+        /// SPIFFE URI.
+        uri: String,
+    },
+    /// A peer was forgotten.
+    PeerLeft {
+        /// Who.
+        peer: PeerId,
+        /// SPIFFE URI.
+        uri: String,
+        /// As a sentence.
+        reason: String,
+    },
+    /// The grid has another number of rows.
+    RowsChanged {
+        /// Before.
+        from: u32,
+        /// Now.
+        to: u32,
+    },
+    /// A transaction of this peer's is durable.
+    Accepted {
+        /// Which.
+        id: TxId,
+        /// Body length.
+        body_bytes: u64,
+    },
+    /// A transaction of another's is durable.
+    Received {
+        /// Which.
+        id: TxId,
+        /// Who brought it.
+        from: PeerId,
+        /// Hops from the origin; 0 by repair: fetched after an announcement, or reconciled.
+        hops: u32,
+        /// Body length.
+        body_bytes: u64,
+        /// Publication to durability by both peers' wall clocks, ms; 0 where the clocks disagree.
+        age_ms: u64,
+    },
+    /// A transaction came again.
+    Duplicate {
+        /// Who brought it.
+        from: PeerId,
+    },
+    /// The store refuses, or does so no longer.
+    StoreFault {
+        /// `None`: it works again.
+        fault: Option<StoreFault>,
+    },
+    /// A round of reconciliation ended.
+    SyncEnded {
+        /// With whom.
+        peer: PeerId,
+        /// Transactions that came of it.
+        received: u64,
+        /// Transactions that went out.
+        sent: u64,
+    },
+    /// Something in favour of, or against, a peer.
+    Evidence {
+        /// Whose link brought it.
+        peer: PeerId,
+        /// What.
+        kind: EvidenceKind,
+        /// As a sentence.
+        detail: String,
+    },
+}
+
+/// Kinds of evidence against a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EvidenceKind {
+    /// A frame that cannot be read or breaks its bounds.
+    Protocol,
+    /// A signature that does not hold.
+    BadSignature,
+    /// A body or chunk that does not match its root.
+    BadBody,
+    /// An envelope or hello of another network.
+    OtherNetwork,
+    /// A publication time in the future: a clock fault, no malice.
+    ClockAhead,
+    /// A signer that is unknown, expired or revoked: no fault of the relay's.
+    UntrustedSigner,
+    /// What was announced was not delivered.
+    Unanswered,
+}
+
+impl EvidenceKind {
+    /// The word used in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Protocol => "protocol",
+            Self::BadSignature => "bad_signature",
+            Self::BadBody => "bad_body",
+            Self::OtherNetwork => "other_network",
+            Self::ClockAhead => "clock_ahead",
+            Self::UntrustedSigner => "untrusted_signer",
+            Self::Unanswered => "unanswered",
+        }
+    }
+}
