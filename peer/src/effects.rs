@@ -86,11 +86,11 @@ impl Effects {
                 Input::Inspected { op, views }
             }),
             Output::Recall { op, idempotency_key } => self.read(move |store| {
-                let id = store.recall(&idempotency_key).unwrap_or_else(|fault| {
-                    report(op, &fault);
-                    None
-                });
-                Input::Recalled { op, id }
+                let result = store.recall(&idempotency_key);
+                if let Err(fault) = &result {
+                    report(op, fault);
+                }
+                Input::Recalled { op, result }
             }),
             Output::Remember { record } => self.store.remember(record),
             Output::Forget { peer } => self.store.forget(peer),

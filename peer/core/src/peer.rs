@@ -184,7 +184,7 @@ impl Peer {
             Input::Submit(submit) => self.submit(submit, now),
             Input::Sealed { op, result } => self.sealed(op, result),
             Input::RecordSealed { op, result } => self.record_sealed(op, result.ok(), now),
-            Input::Recalled { op, id } => self.recalled(op, id, now),
+            Input::Recalled { op, result } => self.recalled(op, result, now),
             Input::Verified { op, verdict } => match self.ops.remove(&op) {
                 Some(Purpose::VerifyRecord { record, from_itself, news }) => {
                     self.record_verified(&record, verdict, from_itself, news, now);

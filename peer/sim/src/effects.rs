@@ -39,7 +39,7 @@ impl World {
             }
             Output::Recall { op, idempotency_key } => {
                 let id = store.recall(&idempotency_key);
-                self.answer(peer, read, Input::Recalled { op, id });
+                self.answer(peer, read, Input::Recalled { op, result: Ok(id) });
             }
             Output::Load { op, id, what } => {
                 let found = store.load(&id, &what);

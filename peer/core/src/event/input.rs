@@ -36,8 +36,8 @@ pub enum Input {
     Recalled {
         /// Of the effect.
         op: OpId,
-        /// The transaction accepted earlier under the key.
-        id: Option<TxId>,
+        /// The transaction accepted earlier under the key, or why that is not known.
+        result: Result<Option<TxId>, StoreFault>,
     },
     /// Answer to [`Output::Verify`].
     Verified {

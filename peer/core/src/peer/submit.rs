@@ -29,12 +29,14 @@ impl Peer {
         }
     }
 
-    pub(super) fn recalled(&mut self, op: OpId, id: Option<TxId>, now: Now) {
+    pub(super) fn recalled(&mut self, op: OpId, result: Result<Option<TxId>, StoreFault>, now: Now) {
         self.ops.remove(&op);
         let Some(submission) = self.admission.take(op) else { return };
-        match id {
-            Some(id) => self.answer(&submission, &Ok((id, 0)), true),
-            None => self.seal(submission, now),
+        match result {
+            Ok(Some(id)) => self.answer(&submission, &Ok((id, 0)), true),
+            Ok(None) => self.seal(submission, now),
+            // Going on could make a second transaction of one.
+            Err(fault) => self.answer(&submission, &Err(SubmitRefused::Store(fault)), false),
         }
     }
 
@@ -121,5 +123,51 @@ impl Peer {
 
     fn reply(&mut self, token: u64, result: Result<Accepted, SubmitRefused>) {
         self.outputs.push_back(Output::SubmitReply { token, result });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::config::{Config, Identity, Start};
+    use crate::event::{Input, Submit};
+    use crate::tree::Body;
+
+    fn drain(peer: &mut Peer) -> Vec<Output> {
+        std::iter::from_fn(|| peer.poll_output()).collect()
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_looked_up_is_refused_and_may_be_tried_again() {
+        let now = Now::default();
+        let identity = Identity { uri: "spiffe://one.test/net/me".to_owned() };
+        let mut peer = Peer::new(Config::default(), identity, Start::default(), now);
+        drain(&mut peer);
+        for (token, works) in [(1, false), (2, true)] {
+            peer.handle(
+                now,
+                Input::Submit(Submit {
+                    token,
+                    register: String::new(),
+                    body: Arc::new(Body::new(Bytes::from_static(b"once"))),
+                    idempotency_key: "key".to_owned(),
+                }),
+            );
+            let outputs = drain(&mut peer);
+            let Some(Output::Recall { op, .. }) = outputs.first() else { panic!("{outputs:?}") };
+            let fault = || StoreFault::Failed("it cannot be read".to_owned());
+            let result = works.then_some(None).ok_or_else(fault);
+            peer.handle(now, Input::Recalled { op: *op, result });
+            let outputs = drain(&mut peer);
+            match outputs.first() {
+                Some(Output::Seal { .. }) => assert!(works),
+                Some(Output::SubmitReply { token: 1, result: Err(SubmitRefused::Store(_)) }) => {
+                    assert!(!works);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }

@@ -187,7 +187,9 @@ fn answer(output: Output, good: bool) -> Option<Input> {
         Output::SealRecord { op, .. } => {
             Input::RecordSealed { op, result: good.then(|| testing::record("me", 1, 1)).ok_or_else(failed) }
         }
-        Output::Recall { op, .. } => Input::Recalled { op, id: None },
+        Output::Recall { op, .. } => {
+            Input::Recalled { op, result: good.then_some(None).ok_or_else(|| StoreFault::Failed(failed())) }
+        }
         Output::Verify { op, .. } if good => Input::Verified { op, verdict: Verdict::Valid },
         Output::Verify { op, .. } if op.0.is_multiple_of(2) => {
             Input::Verified { op, verdict: Verdict::Forged(failed()) }

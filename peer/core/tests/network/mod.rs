@@ -400,7 +400,7 @@ impl Network {
                 Some(Input::RecordSealed { op, result: Ok(Arc::new(sealed)) })
             }
             Output::Recall { op, idempotency_key } => {
-                Some(Input::Recalled { op, id: disk.keys.get(&idempotency_key).copied() })
+                Some(Input::Recalled { op, result: Ok(disk.keys.get(&idempotency_key).copied()) })
             }
             Output::Verify { op, .. } => Some(Input::Verified { op, verdict: Verdict::Valid }),
             Output::Persist { op, envelope, body, idempotency_key } if disk.slow => {
