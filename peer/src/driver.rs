@@ -5,14 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use sorcha_peer_core::event::{Accepted, Event, Submit, SubmitRefused};
 use sorcha_peer_core::peer::Peer;
-use sorcha_peer_core::types::{Now, Time, WallTime};
 use sorcha_peer_core::{Input, Output};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use crate::clock::{Clock, wall_now};
 use crate::effects::Effects;
 use crate::metrics::Metrics;
 use crate::node::{Command, NodeEvent};
@@ -22,35 +22,6 @@ use crate::node::{Command, NodeEvent};
 const BATCH_MAX: usize = 64;
 /// Longest sleep without a look at the deadline, so that a clock fault cannot stall the peer (guess).
 const SLEEP_MAX: Duration = Duration::from_secs(60);
-
-/// Reads both clocks together.
-#[derive(Debug, Clone, Copy)]
-pub struct Clock {
-    start: Instant,
-}
-
-impl Clock {
-    /// The monotonic clock begins now.
-    pub fn start() -> Self {
-        Self { start: Instant::now() }
-    }
-
-    /// Both clocks.
-    pub fn now(&self) -> Now {
-        let us = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Now { time: Time::from_micros(us), wall: wall_now() }
-    }
-
-    fn instant(&self, time: Time) -> Instant {
-        self.start + Duration::from_micros(time.as_micros())
-    }
-}
-
-/// The system's clock; 0 where it stands before 1970.
-pub fn wall_now() -> WallTime {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    WallTime::from_unix_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
 
 /// Where the driver's inputs come from.
 #[derive(Debug)]

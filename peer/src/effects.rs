@@ -9,7 +9,7 @@ use sorcha_peer_core::types::{OpId, TxId};
 use sorcha_peer_core::{Input, Output};
 use tokio::sync::mpsc;
 
-use crate::driver::wall_now;
+use crate::clock::wall_now;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::transport::Transport;

@@ -15,7 +15,7 @@ use sorcha_peer_core::event::{Verdict, Verifiable};
 use sorcha_peer_core::types::{PeerId, RECORD_DOMAIN, TX_DOMAIN, WallTime};
 use sorcha_peer_pki::{Chain, CheckError, SpiffeId, verify_signature};
 
-use crate::driver::wall_now;
+use crate::clock::wall_now;
 use crate::tls::{Material, TlsState};
 
 /// Jobs that wait at most; one more is answered as not checked, without blame, and what it was about comes

@@ -8,8 +8,9 @@ use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use crate::api::DRIVER_ANSWERS_WITHIN;
-use crate::api::readiness::{Check, Readiness, wall_now};
+use crate::api::readiness::{Check, Readiness};
 use crate::api::refusal::{Kind, Refusal};
+use crate::clock::wall_now;
 use crate::metrics::{Metrics, Snapshot};
 use crate::node::NodeHandle;
 

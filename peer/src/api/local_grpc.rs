@@ -17,10 +17,10 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::api::Local;
-use crate::api::readiness::wall_now;
 use crate::api::reading::{self, Pieces};
 use crate::api::refusal::{Kind, Refusal};
 use crate::api::{submissions, subscription, view};
+use crate::clock::wall_now;
 
 /// Bytes of a message beside its body: register, key, framing.
 const OVERHEAD_BYTES: usize = 64 * 1024;

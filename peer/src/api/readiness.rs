@@ -134,11 +134,6 @@ pub fn second_text(at: WallTime) -> String {
     }
 }
 
-/// The wall clock, read now.
-pub fn wall_now() -> WallTime {
-    WallTime::from_unix_ms(u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

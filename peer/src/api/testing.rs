@@ -23,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
 use super::listen::{ApiAddress, Bound, Listener};
-use super::readiness::{Certificate, Readiness, wall_now};
+use super::readiness::{Certificate, Readiness};
+use crate::clock::wall_now;
 use crate::metrics::Metrics;
 use crate::node::{Command, Identity, NodeEvent, NodeHandle};
 use crate::store::{Store, StoreOptions};

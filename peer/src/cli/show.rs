@@ -2,12 +2,13 @@
 
 use sorcha_proto::v1::{GetStatusRequest, ListPeersRequest};
 
-use crate::api::readiness::{second_text, wall_now};
+use crate::api::readiness::second_text;
 use crate::api::view::{PeerJson, PeersJson, StatusJson};
 use crate::cli::Global;
 use crate::cli::client::Client;
 use crate::cli::console::{Cell, Console, Failure, Format, Tone};
 use crate::cli::escape;
+use crate::clock::wall_now;
 use sorcha_peer_core::types::WallTime;
 
 /// A certificate that ends within this is shown as a warning; it is renewed from 10 days on.

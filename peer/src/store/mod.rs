@@ -102,9 +102,7 @@ impl Store {
         let lock = open::lock_directory(&options.directory)?;
         let file = open::create_database(&options.directory)?;
         let backing = Box::new(FileBacking { file: file.clone() });
-        let clock =
-            || WallTime::from_unix_ms(jiff::Timestamp::now().as_millisecond().try_into().unwrap_or(0));
-        Self::open_on(backing, &file, options, Box::new(clock), Some(lock))
+        Self::open_on(backing, &file, options, Box::new(crate::clock::wall_now), Some(lock))
     }
 
     fn open_on(
