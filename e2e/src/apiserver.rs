@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use sha2::{Digest as _, Sha256};
 
-use crate::peer::free_ports;
+use crate::ports::free_ports;
 use crate::programs::{self, Said};
 use crate::wait;
 

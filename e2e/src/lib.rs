@@ -6,6 +6,7 @@
 pub mod apiserver;
 pub mod network;
 pub mod peer;
+pub mod ports;
 pub mod programs;
 pub mod wait;
 

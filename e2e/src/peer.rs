@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use crate::ports::free_ports;
 use crate::programs::{self, Said};
 use crate::wait;
 
@@ -14,16 +15,6 @@ pub struct Solo {
     directory: tempfile::TempDir,
     name: String,
     ports: [u16; 3],
-}
-
-/// Three ports that were free a moment ago.
-pub(crate) fn free_ports() -> anyhow::Result<[u16; 3]> {
-    let held = [(); 3].map(|()| std::net::TcpListener::bind("127.0.0.1:0"));
-    let mut ports = [0; 3];
-    for (port, listener) in ports.iter_mut().zip(held) {
-        *port = listener?.local_addr()?.port();
-    }
-    Ok(ports)
 }
 
 impl Solo {
