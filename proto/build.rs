@@ -1,7 +1,7 @@
 //! Compiles the .proto files in Rust (protox), so that no protoc is needed.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["sorcha/peer/v1/envelope.proto", "sorcha/peer/v1/link.proto", "sorcha/peer/v1/node.proto"];
+    let files = ["envelope", "link", "node", "operate"].map(|name| format!("sorcha/peer/v1/{name}.proto"));
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(files, ["proto"])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);

@@ -3,7 +3,7 @@
 //! Messages are always here; the gRPC clients and servers come with the feature `grpc`, so that the
 //! simulator can count real bytes without an asynchronous runtime in its tree.
 
-/// `sorcha.peer.v1`: envelopes, frames between peers, the local `Node` service.
+/// `sorcha.peer.v1`: envelopes, frames between peers, the local `Node` service, the operator's `Operate`.
 #[allow(
     missing_docs,
     unreachable_pub,

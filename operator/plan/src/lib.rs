@@ -8,11 +8,13 @@ pub mod coverage;
 mod duration;
 pub mod kubernetes;
 pub mod names;
+pub mod observed;
 mod peer_config;
 pub mod plan;
 pub mod processes;
 pub mod render;
 pub mod status;
+pub mod step;
 pub mod validate;
 
 pub use check::Broken;
