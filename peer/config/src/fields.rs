@@ -147,7 +147,7 @@ pub const FIELDS: &[Field] = &[
         "tls.directory",
         Kind::Path,
         "/run/sorcha/tls",
-        "Holds `tls.crt` and `tls.key` (the peer's certificate and key) and `ca.crt` (the roots it trusts), PEM.",
+        "Holds `tls.crt` and `tls.key` (the peer's certificate and key), or where neither is there `<name>.crt` and `<name>.key`, and `ca.crt` (the roots it trusts), PEM. Looked at every 5 s while the peer runs.",
     ),
     field("state.directory", Kind::Path, "/var/lib/sorcha", "Holds the store."),
     field(

@@ -6,6 +6,7 @@
 
 use jiff::Timestamp;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+use sha2::{Digest, Sha256};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::oid_registry::{
@@ -69,11 +70,13 @@ pub struct Chain {
     pub not_before: Timestamp,
     /// Until when all of them are.
     pub not_after: Timestamp,
+    /// SHA-256 of the root (DER) that it ends at.
+    pub root_sha256: [u8; 32],
 }
 
 impl Chain {
-    fn of(uri: SpiffeId, (not_before, not_after): Validity) -> Self {
-        Self { uri, not_before, not_after }
+    fn of(uri: SpiffeId, (not_before, not_after): Validity, root: &X509Certificate<'_>) -> Self {
+        Self { uri, not_before, not_after, root_sha256: Sha256::digest(root.as_raw()).into() }
     }
 }
 
@@ -310,7 +313,7 @@ impl TrustBundle {
                     let fits = check_time(&root, &root.subject().to_string(), at)
                         .and_then(|of_root| check_path_length(&root, below).map(|()| of_root));
                     match fits {
-                        Ok(of_root) => return Ok(Chain::of(uri, within(validity, of_root))),
+                        Ok(of_root) => return Ok(Chain::of(uri, within(validity, of_root), &root)),
                         Err(error) => unfit = Some(error),
                     }
                 }

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
-use sorcha_peer_pki::files::{self, CERTIFICATE_FILE, KEY_FILE, TRUST_FILE};
+use sorcha_peer_pki::files::{self, AUTHORITY_KEY_FILE, IdentityFiles, TRUST_FILE};
 use sorcha_peer_pki::{
     Authority, Description, IssueRequest, SigningKey, SpiffeId, TrustBundle, certificates_from_pem, describe,
 };
 
+use crate::cli::config::host_name;
 use crate::cli::console::{Console, Failure, Format};
 use crate::cli::escape;
 
@@ -28,6 +29,9 @@ pub enum CertVerb {
         /// A PEM file, a directory with tls.crt, tls.key and ca.crt, or a CA's directory
         #[arg(default_value = "/run/sorcha/tls")]
         path: PathBuf,
+        /// The peer whose NAME.crt and NAME.key count where the directory has no tls.crt [default: the host's name]
+        #[arg(long, value_name = "NAME", env = "SORCHA_NAME")]
+        name: Option<String>,
     },
     /// Make a CA: ca.crt for every peer, ca.key for nobody else
     CreateCa(CreateArgs),
@@ -80,7 +84,7 @@ pub struct IssueArgs {
 
 pub(super) fn cert(verb: &CertVerb, format: Format, console: &mut Console<'_>) -> Result<(), Failure> {
     match verb {
-        CertVerb::Show { path } => show(path, format, console),
+        CertVerb::Show { path, name } => show(path, name.as_deref(), format, console),
         CertVerb::CreateCa(args) => create(args, console),
         CertVerb::Issue(args) => issue(args, console),
     }
@@ -140,20 +144,19 @@ fn issue(args: &IssueArgs, console: &mut Console<'_>) -> Result<(), Failure> {
 pub(super) struct CheckedDirectory {
     pub(super) uri: String,
     pub(super) not_after: Timestamp,
+    /// The file that the certificate was read from.
+    pub(super) certificate: PathBuf,
 }
 
 /// Reads certificate, key and roots of a directory and checks that they belong together now.
-pub(super) fn check_directory(directory: &Path) -> Result<CheckedDirectory, Failure> {
-    let file = |name: &str| directory.join(name);
-    let [certificate, key, trust] = [file(CERTIFICATE_FILE), file(KEY_FILE), file(TRUST_FILE)];
+pub(super) fn check_directory(directory: &Path, name: &str) -> Result<CheckedDirectory, Failure> {
+    let read = files::read_identity(directory, name).map_err(bad)?;
+    let IdentityFiles { certificate, key, trust } = read.files;
     let about =
         |path: &Path, error: &dyn std::fmt::Display| Failure::Usage(format!("{}: {error}", path.display()));
-    let chain = certificates_from_pem(&files::read(&certificate).map_err(bad)?)
-        .map_err(|error| about(&certificate, &error))?;
-    let signing =
-        SigningKey::from_pem(&files::read(&key).map_err(bad)?).map_err(|error| about(&key, &error))?;
-    let roots =
-        TrustBundle::from_pem(&files::read(&trust).map_err(bad)?).map_err(|error| about(&trust, &error))?;
+    let chain = certificates_from_pem(&read.certificate).map_err(|error| about(&certificate, &error))?;
+    let signing = SigningKey::from_pem(&read.key).map_err(|error| about(&key, &error))?;
+    let roots = TrustBundle::from_pem(&read.trust).map_err(|error| about(&trust, &error))?;
     let (leaf, intermediates) =
         chain.split_first().ok_or_else(|| about(&certificate, &"it holds no certificate"))?;
     if !signing.is_of(leaf).map_err(|error| about(&certificate, &error))? {
@@ -166,15 +169,16 @@ pub(super) fn check_directory(directory: &Path) -> Result<CheckedDirectory, Fail
         .check_leaf(leaf, intermediates, Timestamp::now())
         .map_err(|error| about(&certificate, &error))?;
     let described = describe(leaf).map_err(|error| about(&certificate, &error))?;
-    Ok(CheckedDirectory { uri: uri.as_str().to_owned(), not_after: described.not_after })
+    Ok(CheckedDirectory { uri: uri.as_str().to_owned(), not_after: described.not_after, certificate })
 }
 
-fn show(path: &Path, format: Format, console: &mut Console<'_>) -> Result<(), Failure> {
-    // A CA's own directory has a root and no leaf.
-    let is_ca = path.is_dir() && !path.join(CERTIFICATE_FILE).exists() && path.join(TRUST_FILE).exists();
+fn show(path: &Path, name: Option<&str>, format: Format, console: &mut Console<'_>) -> Result<(), Failure> {
+    // A CA's own directory has a root with its key and no leaf.
+    let is_ca = path.is_dir() && path.join(AUTHORITY_KEY_FILE).exists();
+    let name = name.map(str::to_owned).or_else(host_name).unwrap_or_default();
     let file = match (path.is_dir(), is_ca) {
         (true, true) => path.join(TRUST_FILE),
-        (true, false) => path.join(CERTIFICATE_FILE),
+        (true, false) => IdentityFiles::of(path, &name).map_err(bad)?.certificate,
         (false, _) => path.to_owned(),
     };
     let about = |error: &dyn std::fmt::Display| Failure::Usage(format!("{}: {error}", file.display()));
@@ -192,7 +196,7 @@ fn show(path: &Path, format: Format, console: &mut Console<'_>) -> Result<(), Fa
         console.value(format, &described)?;
     }
     if path.is_dir() && !is_ca {
-        check_directory(path)?;
+        check_directory(path, &name)?;
     }
     Ok(())
 }

@@ -44,8 +44,12 @@ fn surroundings(name: Option<&str>) -> Surroundings {
     if let Some(name) = name {
         environment.insert("SORCHA_NAME".to_owned(), name.to_owned());
     }
-    let host_name = rustix::system::uname().nodename().to_str().ok().map(str::to_owned);
-    Surroundings { environment, host_name }
+    Surroundings { environment, host_name: host_name() }
+}
+
+/// The name of this machine or pod: the default of `name`.
+pub(super) fn host_name() -> Option<String> {
+    rustix::system::uname().nodename().to_str().ok().map(str::to_owned)
 }
 
 /// What `config check` found, where the file itself is sound.
@@ -83,13 +87,12 @@ fn certificate(config: &Config) -> Result<Option<String>, Failure> {
     if !config.tls_directory.exists() {
         return Ok(None);
     }
-    let checked = cert::check_directory(&config.tls_directory)?;
+    let checked = cert::check_directory(&config.tls_directory, &config.name)?;
     let (found, wanted) = (&checked.uri, config.uri());
     if *found != wanted {
-        let file = config.tls_directory.join(sorcha_peer_pki::files::CERTIFICATE_FILE);
         return Err(Failure::Usage(format!(
             "{} is the certificate of {found}, but the configuration is of {wanted}: issue one with `sorcha-peer cert issue --uri {wanted}`, or correct networkId, trustDomain and name",
-            file.display()
+            checked.certificate.display()
         )));
     }
     Ok(Some(format!("its certificate is valid until {:.0}", checked.not_after)))

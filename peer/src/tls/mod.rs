@@ -25,12 +25,11 @@ use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
-use sorcha_peer_pki::files::{CERTIFICATE_FILE, FileError, KEY_FILE, TRUST_FILE, read};
+use sorcha_peer_pki::files::{FileError, IdentityContent, read_identity};
 use sorcha_peer_pki::{
     CheckError, KeyError, PemError, SigningKey, SpiffeId, TrustBundle, TrustError, certificates_from_pem,
     describe,
 };
-use zeroize::Zeroizing;
 
 /// Protocols that are offered and taken, best first (RFC 7301).
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -47,6 +46,10 @@ pub struct Material {
     pub uri: SpiffeId,
     /// The roots to check others by.
     pub bundle: Arc<TrustBundle>,
+    /// SHA-256 of the file that holds them.
+    pub bundle_sha256: [u8; 32],
+    /// SHA-256 of the root (DER) that the own certificate chains to.
+    pub issuer_sha256: [u8; 32],
     /// Signs transactions and records.
     pub key: SigningKey,
     /// The leaf, DER: it travels with what is signed.
@@ -135,7 +138,8 @@ pub enum TlsError {
 }
 
 impl TlsState {
-    /// Loads `tls.crt`, `tls.key` and `ca.crt`, and checks that they make this peer at this time.
+    /// Loads `tls.crt` and `tls.key`, or where they are absent `<peer>.crt` and `<peer>.key`, with `ca.crt`, and checks
+    /// that they make this peer at this time.
     pub fn load(directory: &Path, identity: SpiffeId, now: Timestamp) -> Result<Self, TlsError> {
         let material = read_material(directory, &identity, now)?;
         Ok(Self { directory: directory.to_owned(), identity, current: ArcSwap::from_pointee(material) })
@@ -150,7 +154,7 @@ impl TlsState {
 
     /// Of what is in the directory now.
     pub fn content(&self) -> Result<Content, FileError> {
-        Ok(Files::read(&self.directory)?.content())
+        Ok(digest_of(&read_identity(&self.directory, self.identity.peer())?))
     }
 
     /// What to use for the next handshake, signature or check.
@@ -164,57 +168,43 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// The three files as they are.
-struct Files {
-    certificate: Vec<u8>,
-    key: Zeroizing<Vec<u8>>,
-    trust: Vec<u8>,
-}
-
-impl Files {
-    fn read(directory: &Path) -> Result<Self, FileError> {
-        Ok(Self {
-            certificate: read(&directory.join(CERTIFICATE_FILE))?,
-            key: Zeroizing::new(read(&directory.join(KEY_FILE))?),
-            trust: read(&directory.join(TRUST_FILE))?,
-        })
+fn digest_of(content: &IdentityContent) -> Content {
+    let mut digest = Sha256::new();
+    for file in [&content.certificate, &*content.key, &content.trust] {
+        digest.update((file.len() as u64).to_be_bytes());
+        digest.update(file);
     }
-
-    fn content(&self) -> Content {
-        let mut digest = Sha256::new();
-        for file in [&self.certificate, &*self.key, &self.trust] {
-            digest.update((file.len() as u64).to_be_bytes());
-            digest.update(file);
-        }
-        digest.finalize().into()
-    }
+    digest.finalize().into()
 }
 
 fn read_material(directory: &Path, identity: &SpiffeId, now: Timestamp) -> Result<Material, TlsError> {
-    let path = |name: &str| directory.join(name);
-    let files = Files::read(directory)?;
-    let chain = certificates_from_pem(&files.certificate)
-        .map_err(|source| TlsError::Certificate { path: path(CERTIFICATE_FILE), source })?;
-    let key_error = |source| TlsError::Key { path: path(KEY_FILE), source };
-    let key = SigningKey::from_pem(&files.key).map_err(key_error)?;
-    let tls_key = PrivateKeyDer::from_pem_slice(&files.key).map_err(|_| key_error(KeyError::None))?;
-    let bundle = TrustBundle::from_pem(&files.trust)
-        .map_err(|source| TlsError::Trust { path: path(TRUST_FILE), source })?;
+    let read = read_identity(directory, identity.peer())?;
+    let files = &read.files;
+    let chain = certificates_from_pem(&read.certificate)
+        .map_err(|source| TlsError::Certificate { path: files.certificate.clone(), source })?;
+    let key_error = |source| TlsError::Key { path: files.key.clone(), source };
+    let key = SigningKey::from_pem(&read.key).map_err(key_error)?;
+    let tls_key = PrivateKeyDer::from_pem_slice(&read.key).map_err(|_| key_error(KeyError::None))?;
+    let bundle = TrustBundle::from_pem(&read.trust)
+        .map_err(|source| TlsError::Trust { path: files.trust.clone(), source })?;
 
     let (leaf, intermediates) = chain.split_first().expect("a PEM text without certificates was refused");
-    let refused = |source| TlsError::Refused { path: path(CERTIFICATE_FILE), source };
+    let refused = |source| TlsError::Refused { path: files.certificate.clone(), source };
     let found = sorcha_peer_pki::trust::leaf_identity_of(leaf).map_err(refused)?;
     if found != *identity {
         return Err(TlsError::OtherIdentity {
-            path: path(CERTIFICATE_FILE),
+            path: files.certificate.clone(),
             found,
             wanted: identity.clone(),
         });
     }
     if !key.is_of(leaf).map_err(refused)? {
-        return Err(TlsError::KeyOfAnother { key: path(KEY_FILE), certificate: path(CERTIFICATE_FILE) });
+        return Err(TlsError::KeyOfAnother {
+            key: files.key.clone(),
+            certificate: files.certificate.clone(),
+        });
     }
-    bundle.check_leaf(leaf, intermediates, now).map_err(refused)?;
+    let issuer_sha256 = bundle.check_chain(leaf, intermediates, now).map_err(refused)?.root_sha256;
     let says = describe(leaf).map_err(refused)?;
 
     let bundle = Arc::new(bundle);
@@ -238,8 +228,10 @@ fn read_material(directory: &Path, identity: &SpiffeId, now: Timestamp) -> Resul
     client.resumption = Resumption::disabled();
 
     Ok(Material {
-        content: files.content(),
+        content: digest_of(&read),
         uri: found,
+        bundle_sha256: Sha256::digest(&read.trust).into(),
+        issuer_sha256,
         bundle,
         key,
         certificate,

@@ -68,6 +68,22 @@ fn a_wrong_directory_is_refused_with_the_file_and_the_reason() {
             &format!("{name} cannot be read: No such file"),
         );
     }
+    check(
+        |directory, _| {
+            for name in [files::CERTIFICATE_FILE, files::KEY_FILE] {
+                std::fs::remove_file(directory.join(name)).unwrap();
+            }
+        },
+        "holds no certificate for this peer: neither tls.crt with tls.key nor alice.crt with alice.key is there",
+    );
+    check(
+        |directory, _| {
+            std::fs::rename(directory.join("tls.crt"), directory.join("alice.crt")).unwrap();
+            std::fs::remove_file(directory.join("tls.key")).unwrap();
+        },
+        "alice.key cannot be read: No such file",
+    );
+    check(|directory, _| std::fs::remove_dir_all(directory).unwrap(), "cannot be read: No such file");
     check(|directory, _| file(directory, "tls.crt", ""), "tls.crt is not usable: it holds no certificate");
     check(|directory, _| file(directory, "tls.key", ""), "tls.key is not usable: it holds no private key");
     check(
@@ -134,8 +150,19 @@ fn swap(directory: &Path, version: &str, write: impl FnOnce(&Path)) {
     let fresh = directory.join("..data_new");
     std::os::unix::fs::symlink(&content, &fresh).unwrap();
     std::fs::rename(&fresh, directory.join("..data")).unwrap();
-    for name in [files::CERTIFICATE_FILE, files::KEY_FILE, files::TRUST_FILE] {
-        let _there = std::os::unix::fs::symlink(Path::new("..data").join(name), directory.join(name));
+    for file in std::fs::read_dir(&content).unwrap() {
+        let name = file.unwrap().file_name();
+        let _there = std::os::unix::fs::symlink(Path::new("..data").join(&name), directory.join(&name));
+    }
+}
+
+/// The Secret of a pool: every peer's certificate under its own name.
+fn write_pool(directory: &Path, authority: &Authority, peers: &[&str], from: Timestamp) {
+    for peer in peers {
+        write(directory, authority, identity(peer), from);
+        for (file, ending) in [(files::CERTIFICATE_FILE, "crt"), (files::KEY_FILE, "key")] {
+            std::fs::rename(directory.join(file), directory.join(format!("{peer}.{ending}"))).unwrap();
+        }
     }
 }
 
@@ -190,4 +217,54 @@ async fn a_running_peer_follows_its_directory_and_keeps_what_was_good() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(Arc::ptr_eq(&state.current(), &last), "loaded again without a change");
     following.abort();
+}
+
+#[tokio::test]
+async fn a_peer_takes_its_own_certificate_from_the_mounted_secret_of_its_pool() {
+    let directory = tempfile::tempdir().unwrap();
+    let from = Timestamp::now();
+    let authority = Authority::generate("example.org", from, ROOT_VALIDITY).unwrap();
+    let renew = |version: &str, peers: &[&str]| {
+        swap(directory.path(), version, |content| write_pool(content, &authority, peers, from));
+    };
+    renew("first", &["alice", "bob"]);
+    let load = |name: &str| TlsState::load(directory.path(), identity(name), from);
+    assert_eq!(load("bob").unwrap().current().uri, identity("bob"));
+    let sentence = load("carol").unwrap_err().to_string();
+    assert!(sentence.contains("nor carol.crt with carol.key is there"), "{sentence}");
+
+    let state = Arc::new(load("alice").unwrap());
+    let first = state.current();
+    let following = tokio::spawn(follow(Arc::clone(&state), Duration::from_millis(10), |_| {}));
+    renew("second", &["alice", "bob", "carol"]);
+    until("a renewal by name", || state.current().certificate != first.certificate).await;
+    assert_eq!(load("carol").unwrap().current().uri, identity("carol"));
+
+    // A directory of its own comes first, for those who write files by hand.
+    let second = state.current();
+    write(directory.path(), &authority, identity("alice"), from);
+    until("a certificate of its own", || state.current().certificate != second.certificate).await;
+    following.abort();
+}
+
+/// Between two files the kubelet swaps the directory: what is read is of one of the two.
+#[test]
+fn a_swap_while_the_files_are_read_mixes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = authority();
+    swap(directory.path(), "0", |content| write_pool(content, &authority, &["alice"], now()));
+    std::thread::scope(|threads| {
+        let swapping = threads.spawn(|| {
+            for version in 1..40 {
+                swap(directory.path(), &version.to_string(), |content| {
+                    write_pool(content, &authority, &["alice"], now());
+                });
+            }
+        });
+        let mut loads = 0;
+        while !swapping.is_finished() || loads < 10 {
+            TlsState::load(directory.path(), identity("alice"), now()).unwrap();
+            loads += 1;
+        }
+    });
 }
