@@ -6,6 +6,7 @@
 mod assets;
 mod bench;
 mod generate;
+mod image;
 mod lint;
 mod processes;
 mod shell;
@@ -45,6 +46,8 @@ enum Verb {
     Bench(bench::Args),
     /// Build the API servers that the tests use, or say that they are built already.
     Assets(assets::Args),
+    /// Build container images, as archives for `docker load`, `ctr images import` and registries' tools.
+    Image(image::Args),
 }
 
 fn main() -> ExitCode {
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Verb::Lint => lint::run(&workspace),
         Verb::Bench(args) => bench::run(&workspace, &args),
         Verb::Assets(args) => assets::run(&args),
+        Verb::Image(args) => image::run(&workspace, &args),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
