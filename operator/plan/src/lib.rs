@@ -3,6 +3,7 @@
 //! Pure: this crate calls no Kubernetes API, starts no process, reads no clock. `operator render`,
 //! `operator local` and `operator run` consume the same plan, which leaves no choice to its execution.
 
+mod certificates;
 pub mod check;
 pub mod coverage;
 mod duration;
@@ -13,11 +14,13 @@ mod peer_config;
 pub mod plan;
 pub mod processes;
 pub mod render;
+mod rendered;
 pub mod status;
 pub mod step;
 pub mod validate;
 
 pub use check::Broken;
-pub use plan::{NetworkPlan, ObservedCluster, plan};
+pub use observed::ObservedNetwork;
+pub use plan::{Concern, Finding, NetworkPlan, plan};
 pub use processes::{ObservedMachine, ProcessPlan, plan_processes};
 pub use validate::{Invalid, Validated, validate};

@@ -3,11 +3,14 @@
 //! Copies of the few fields that decisions need; who gathers them (watches, calls to the peers) is not known here.
 //! Times are milliseconds since the Unix epoch, UTC: this crate reads no clock.
 
+use core::net::IpAddr;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::plan::{IMAGE_DEFAULT, NAMESPACE_DEFAULT};
+use crate::validate::Validated;
 
 /// A network as its cluster shows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,8 +37,27 @@ pub struct ObservedNetwork {
     pub refused: Vec<Refused>,
 }
 
+impl ObservedNetwork {
+    /// A cluster without the network, in which it is to be made: what `render` plans for. There is no certificate
+    /// authority yet, so the plan has no trust bundle.
+    pub fn empty(network: &Validated) -> Self {
+        Self {
+            namespace: network.namespace.clone().unwrap_or_else(|| NAMESPACE_DEFAULT.to_owned()),
+            now_unix_ms: 0,
+            image_default: IMAGE_DEFAULT.to_owned(),
+            has_pod_monitors: false,
+            pools: BTreeMap::new(),
+            claims: Vec::new(),
+            authority: ObservedAuthority::default(),
+            foreign: Vec::new(),
+            owned: Vec::new(),
+            refused: Vec::new(),
+        }
+    }
+}
+
 /// The StatefulSet of a pool with its pods.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ObservedPool {
     /// `metadata.uid` of the StatefulSet; none while only orphaned pods are left.
     pub uid: Option<String>,
@@ -62,6 +84,10 @@ pub struct ObservedPool {
 pub struct Rendered {
     /// Digest of the inputs.
     pub inputs: String,
+    /// The default image of the operator that first rendered it, where the manifest names none: it stays until the
+    /// manifest names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_default: Option<String>,
     /// The pod template.
     pub template: Value,
     /// `peer.yaml`.
@@ -83,6 +109,10 @@ pub struct ObservedPod {
     pub revision: Option<String>,
     /// Condition Ready.
     pub is_ready: bool,
+    /// The peer's container runs, or has run, in this pod.
+    pub has_started: bool,
+    /// Image of the peer's container.
+    pub image: Option<String>,
     /// Address for the call to the peer; none before the pod has one.
     pub address: Option<IpAddr>,
     /// Why it does not start, from its container statuses and conditions.
@@ -136,6 +166,8 @@ pub struct PeerSeen {
 pub struct DrainSeen {
     /// Since when it is being drained.
     pub since_unix_ms: i64,
+    /// It was told that it leaves for good; else it is drained before it is started anew.
+    pub is_leaving: bool,
     /// Everything that it held is held elsewhere.
     pub is_drained: bool,
     /// Transactions still to be held elsewhere.
@@ -157,6 +189,8 @@ pub struct ObservedClaim {
     pub requested: String,
     /// `status.capacity.storage`; none until it is bound.
     pub capacity: Option<String>,
+    /// Its deletion has begun: somebody has given up what is on it.
+    pub is_terminating: bool,
     /// Since when it exists.
     pub created_unix_ms: i64,
     /// `allowVolumeExpansion` of its class; none where that is not known.
@@ -182,8 +216,8 @@ pub enum Root {
     Absent,
     /// It can sign.
     Usable {
-        /// SHA-256 of the root, hex.
-        digest: String,
+        /// What peers trust, `ca.crt`: the roots as PEM.
+        bundle: String,
         /// End of the root.
         not_after_unix_ms: i64,
     },

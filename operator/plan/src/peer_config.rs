@@ -3,11 +3,22 @@
 use sorcha_crds::{LogFormat, Size};
 use sorcha_peer_config::raw::{RawConfig, RawDiscovery, RawLimits, RawLog, RawShutdown, RawState};
 
+use crate::names;
 use crate::validate::Validated;
 
-/// The first peers, which all others begin with. Three, so that one may be missing and one may be slow (a guess);
+/// The first peers of a pool, which others begin with. Three, so that one may be missing and one may be slow (a guess);
 /// independent of `spec.replicas`, so that scaling changes nobody's file.
 pub(crate) const SEEDS: u32 = 3;
+
+/// Pool and ordinal of the peers that those of a pool begin with: the first of the default pool, then the pool's own.
+/// The pool's own are listed though the default pool has as many, so that a network without a default pool works too.
+pub(crate) fn seeds(pool: &str) -> Vec<(&str, u32)> {
+    let mut seeds: Vec<(&str, u32)> = (0..SEEDS).map(|ordinal| (names::POOL, ordinal)).collect();
+    if pool != names::POOL {
+        seeds.extend((0..SEEDS).map(|ordinal| (pool, ordinal)));
+    }
+    seeds
+}
 
 /// What all peers of a network share: everything but name, addresses and directories.
 pub(crate) fn shared(network: &Validated) -> RawConfig {

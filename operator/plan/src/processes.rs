@@ -1,7 +1,7 @@
 //! A network as processes on one machine.
 //!
 //! Knows ports, folders and configuration files; starts nothing and looks at nothing. A peer's file does not depend on
-//! how many peers there are (beyond the first three), so that scaling leaves the others alone.
+//! how many peers there are (beyond the first three of a pool), so that scaling leaves the others alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use sorcha_peer_config::raw::{RawBootstrap, RawConfig, RawListen, RawState, RawT
 
 use crate::coverage;
 use crate::names;
-use crate::peer_config::{self, SEEDS};
+use crate::peer_config;
 use crate::validate::Validated;
 
 /// From one peer's ports to the next one's by preference.
@@ -112,12 +112,19 @@ impl Ports {
 
 /// Decides every process of a network: names, ports, folders and complete configuration files.
 pub fn plan_processes(network: &Validated, machine: &ObservedMachine) -> Result<ProcessPlan, PlanError> {
-    let ports = ports(network, machine)?;
-    let seeds: Vec<String> = ports.iter().take(SEEDS as usize).map(|ports| address(ports.peer)).collect();
-    let bootstrap = peer_config::bootstrap(seeds.into_iter(), network);
+    let members: Vec<(&str, u32)> = network
+        .pools
+        .iter()
+        .flat_map(|pool| (0..pool.replicas).map(|ordinal| (pool.name.as_str(), ordinal)))
+        .collect();
+    let ports = ports(network, &members, machine)?;
+    let given: BTreeMap<(&str, u32), Ports> = members.iter().copied().zip(ports).collect();
     let shared = peer_config::shared(network);
-    let peers = ports.into_iter().zip(0..).map(|(ports, ordinal)| {
-        let name = names::peer(&network.name, ordinal);
+    let peers = members.iter().map(|&(pool, ordinal)| {
+        let name = names::peer(&network.name, pool, ordinal);
+        let ports = given[&(pool, ordinal)];
+        let seeds = peer_config::seeds(pool).into_iter();
+        let seeds = seeds.filter_map(|seed| given.get(&seed)).map(|ports| address(ports.peer));
         let directory = machine.state_directory.join(&name);
         let config = RawConfig {
             name: Some(name.clone()),
@@ -127,13 +134,13 @@ pub fn plan_processes(network: &Validated, machine: &ObservedMachine) -> Result<
                 admin: Some(address(ports.admin)),
             },
             advertise: Some(vec![address(ports.peer)]),
-            bootstrap: RawBootstrap { addresses: Some(bootstrap.clone()) },
+            bootstrap: RawBootstrap { addresses: Some(peer_config::bootstrap(seeds, network)) },
             tls: RawTls { directory: Some(text(&directory.join("tls"))?) },
             state: RawState { directory: Some(text(&directory.join("state"))?), ..shared.state.clone() },
             ..shared.clone()
         };
         let uri = names::peer_uri(&network.spec.tls.trust_domain, &network.network_id, &name);
-        Ok(PeerProcess { name, pool: names::POOL.to_owned(), ordinal, uri, directory, ports, config })
+        Ok(PeerProcess { name, pool: pool.to_owned(), ordinal, uri, directory, ports, config })
     });
     Ok(ProcessPlan {
         network: network.name.clone(),
@@ -152,8 +159,12 @@ fn text(path: &Path) -> Result<String, PlanError> {
     path.to_str().map(str::to_owned).ok_or_else(|| PlanError::DirectoryNotText(path.to_owned()))
 }
 
-/// Ports in order of ordinals: those that a peer already has, else the first free block from the preferred one on.
-fn ports(network: &Validated, machine: &ObservedMachine) -> Result<Vec<Ports>, PlanError> {
+/// Ports in order of the members: those that a peer already has, else the first free block from the preferred one on.
+fn ports(
+    network: &Validated,
+    members: &[(&str, u32)],
+    machine: &ObservedMachine,
+) -> Result<Vec<Ports>, PlanError> {
     let foreign: BTreeSet<u16> = machine.ports_taken.iter().copied().collect();
     let mut assigned: BTreeMap<&str, Ports> = BTreeMap::new();
     let mut used: BTreeSet<u16> = foreign.clone();
@@ -165,11 +176,11 @@ fn ports(network: &Validated, machine: &ObservedMachine) -> Result<Vec<Ports>, P
         }
     }
     let mut planned = Vec::new();
-    for ordinal in 0..network.replicas {
-        let name = names::peer(&network.name, ordinal);
+    for (place, (pool, ordinal)) in (0..).zip(members) {
+        let name = names::peer(&network.name, pool, *ordinal);
         let ports = match assigned.get(name.as_str()) {
             Some(ports) => *ports,
-            None => free_block(ordinal, &used).ok_or(PlanError::NoPorts { peer: name })?,
+            None => free_block(place, &used).ok_or(PlanError::NoPorts { peer: name })?,
         };
         used.extend(ports.all());
         planned.push(ports);
@@ -177,8 +188,8 @@ fn ports(network: &Validated, machine: &ObservedMachine) -> Result<Vec<Ports>, P
     Ok(planned)
 }
 
-fn free_block(ordinal: u32, used: &BTreeSet<u16>) -> Option<Ports> {
-    let preferred = u16::try_from(u32::from(names::PORT_PEER) + u32::from(PORTS_STRIDE) * ordinal).ok()?;
+fn free_block(place: u32, used: &BTreeSet<u16>) -> Option<Ports> {
+    let preferred = u16::try_from(u32::from(names::PORT_PEER) + u32::from(PORTS_STRIDE) * place).ok()?;
     (preferred..=u16::MAX)
         .step_by(PORTS_STRIDE.into())
         .filter_map(Ports::block)

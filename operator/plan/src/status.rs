@@ -1,40 +1,49 @@
-//! What is reported about a network, from what was observed of it.
-//!
-//! Thin for now: the figures and the two conditions that follow from them. The clock is the caller's.
+//! What is reported about a network: figures and conditions from what was observed and planned. Reads no clock: the
+//! time is that of the observation.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
 use sorcha_crds::SorchaPeerNetworkStatus;
 
 use crate::names;
+use crate::observed::ObservedNetwork;
+use crate::plan::{Concern, Finding, NetworkPlan};
 use crate::validate::{Invalid, Validated};
 
-/// What was observed of the peers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ObservedPeers {
-    /// Peers that exist.
-    pub existing: u32,
-    /// Peers that are ready.
-    pub ready: u32,
-}
-
-/// The status of a valid network. `before` keeps the times of conditions that have not changed.
+/// The status of a network that was planned. `before` keeps the times of conditions that have not changed.
 pub fn status(
     network: &Validated,
-    peers: ObservedPeers,
+    plan: &NetworkPlan,
+    seen: &ObservedNetwork,
     before: Option<&SorchaPeerNetworkStatus>,
-    now: &Time,
 ) -> SorchaPeerNetworkStatus {
-    let wanted = network.replicas;
-    let ready = peers.ready >= wanted && peers.existing == wanted;
-    let told = format!("{} of {wanted} peers are ready.", peers.ready);
-    let reason = if ready { "AllPeersReady" } else { "PeersNotReady" };
-    let mut conditions = Conditions { before, generation: network.generation, now, made: Vec::new() };
-    conditions.add("Ready", ready, reason, told.clone());
-    conditions.add("Progressing", !ready, if ready { "Settled" } else { "PeersStarting" }, told);
+    let pods = || seen.pools.values().flat_map(|pool| pool.pods.values());
+    let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+    let (existing, ready) = (pods().count(), pods().filter(|pod| pod.is_ready).count());
+    let wanted = network.peers() as usize;
+    let settled = ready >= wanted && existing == wanted;
+    let told = format!("{ready} of {wanted} peers are ready.");
+    let mut conditions = Conditions::new(before, network.generation, seen.now_unix_ms);
+    conditions.add("Ready", settled, if settled { "AllPeersReady" } else { "PeersNotReady" }, told.clone());
+    conditions.add("Progressing", !settled, if settled { "Settled" } else { "PeersStarting" }, told);
+    conditions.of_findings(
+        "Degraded",
+        true,
+        Concern::Trouble,
+        &plan.findings,
+        ("AsWanted", "Nothing stands still."),
+    );
+    conditions.of_findings(
+        "CertificatesReady",
+        false,
+        Concern::Certificates,
+        &plan.findings,
+        ("AllValid", "Every peer has a valid certificate."),
+    );
     SorchaPeerNetworkStatus {
         observed_generation: network.generation,
-        replicas: peers.existing.try_into().unwrap_or(i32::MAX),
-        ready_replicas: peers.ready.try_into().unwrap_or(i32::MAX),
+        replicas: count(existing),
+        ready_replicas: count(ready),
         selector: Some(names::selector_text(&network.name)),
         conditions: conditions.made,
     }
@@ -44,10 +53,10 @@ pub fn status(
 pub fn status_invalid(
     invalid: &Invalid,
     generation: Option<i64>,
+    now_unix_ms: i64,
     before: Option<&SorchaPeerNetworkStatus>,
-    now: &Time,
 ) -> SorchaPeerNetworkStatus {
-    let mut conditions = Conditions { before, generation, now, made: Vec::new() };
+    let mut conditions = Conditions::new(before, generation, now_unix_ms);
     conditions.add("Ready", false, "InvalidManifest", invalid.to_string());
     conditions.add("Progressing", false, "InvalidManifest", "Correct the manifest first.".to_owned());
     SorchaPeerNetworkStatus {
@@ -57,14 +66,67 @@ pub fn status_invalid(
     }
 }
 
+/// An Event that a change of status is worth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Whether somebody should act.
+    pub is_warning: bool,
+    /// In CamelCase.
+    pub reason: String,
+    /// As a sentence.
+    pub note: String,
+}
+
+/// The Events that a change from the old status to the new one is worth: one for each condition whose status or
+/// reason is another.
+pub fn events(before: Option<&SorchaPeerNetworkStatus>, after: &SorchaPeerNetworkStatus) -> Vec<Note> {
+    let known = |condition: &Condition| {
+        before.into_iter().flat_map(|before| &before.conditions).any(|old| {
+            old.type_ == condition.type_ && old.status == condition.status && old.reason == condition.reason
+        })
+    };
+    let told = after.conditions.iter().filter(|condition| !known(condition));
+    told.map(|condition| Note {
+        is_warning: condition.type_ == "Degraded" && condition.status == "True",
+        reason: condition.reason.clone(),
+        note: condition.message.clone(),
+    })
+    .collect()
+}
+
 struct Conditions<'a> {
     before: Option<&'a SorchaPeerNetworkStatus>,
     generation: Option<i64>,
-    now: &'a Time,
+    now: Time,
     made: Vec<Condition>,
 }
 
-impl Conditions<'_> {
+impl<'a> Conditions<'a> {
+    fn new(before: Option<&'a SorchaPeerNetworkStatus>, generation: Option<i64>, now_unix_ms: i64) -> Self {
+        // conditions carry whole seconds
+        let now = Timestamp::from_second(now_unix_ms.div_euclid(1000)).unwrap_or(Timestamp::UNIX_EPOCH);
+        Self { before, generation, now: Time(now), made: Vec::new() }
+    }
+
+    /// True (or false) where there is a finding of this kind, with the first one's reason and all sentences.
+    fn of_findings(
+        &mut self,
+        type_: &str,
+        when_found: bool,
+        concern: Concern,
+        findings: &[Finding],
+        (reason, message): (&str, &str),
+    ) {
+        let found: Vec<&Finding> = findings.iter().filter(|finding| finding.concerns == concern).collect();
+        match found.first() {
+            Some(first) => {
+                let told: Vec<&str> = found.iter().map(|finding| finding.message.as_str()).collect();
+                self.add(type_, when_found, first.reason, told.join(" "));
+            }
+            None => self.add(type_, !when_found, reason, message.to_owned()),
+        }
+    }
+
     /// The time of the last transition moves only when the status does.
     fn add(&mut self, type_: &str, holds: bool, reason: &str, message: String) {
         let status = if holds { "True" } else { "False" };
@@ -80,37 +142,5 @@ impl Conditions<'_> {
             last_transition_time: same
                 .map_or_else(|| self.now.clone(), |condition| condition.last_transition_time.clone()),
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(second: i64) -> Time {
-        serde_json::from_value(serde_json::json!(format!("2026-01-01T00:00:{second:02}Z"))).expect("a time")
-    }
-
-    #[test]
-    fn a_condition_keeps_its_time_until_it_changes() {
-        let manifest = sorcha_crds::load(sorcha_crds::QUICKSTART).expect("the example is right");
-        let network = crate::validate(&manifest).expect("the example is right");
-        let peers = |ready| ObservedPeers { existing: 5, ready };
-        let ready_since = |status: &SorchaPeerNetworkStatus| {
-            let ready =
-                status.conditions.iter().find(|condition| condition.type_ == "Ready").expect("always told");
-            (ready.status.clone(), ready.last_transition_time.clone())
-        };
-        let first = status(&network, peers(3), None, &at(1));
-        assert_eq!(ready_since(&first), ("False".to_owned(), at(1)));
-        let second = status(&network, peers(4), Some(&first), &at(2));
-        assert_eq!(ready_since(&second), ("False".to_owned(), at(1)));
-        let third = status(&network, peers(5), Some(&second), &at(3));
-        assert_eq!(ready_since(&third), ("True".to_owned(), at(3)));
-        let invalid =
-            Invalid { problems: vec![sorcha_crds::Problem::new("spec.replicas", "-1 is below 0.")] };
-        let fourth = status_invalid(&invalid, Some(2), Some(&third), &at(4));
-        assert_eq!(ready_since(&fourth), ("False".to_owned(), at(4)));
-        assert_eq!((fourth.replicas, fourth.observed_generation), (5, Some(2)));
     }
 }

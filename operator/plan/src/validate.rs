@@ -6,7 +6,9 @@
 use std::fmt;
 
 use sorcha_crds::bounds::violations;
-use sorcha_crds::{NAME_CHARACTERS_MAX, Problem, Size, SorchaPeerNetwork, SorchaPeerNetworkSpec};
+use sorcha_crds::{
+    NAME_CHARACTERS_MAX, Problem, Resources, Size, SorchaPeerNetwork, SorchaPeerNetworkSpec, Storage,
+};
 use sorcha_peer_config::raw::{RawBootstrap, RawConfig};
 
 use crate::duration::milliseconds;
@@ -39,12 +41,37 @@ pub struct Validated {
     pub generation: Option<i64>,
     /// `spec.networkId`, or the name.
     pub network_id: String,
-    /// `spec.replicas`.
-    pub replicas: u32,
+    /// The default pool, then those of `spec.pools` in their order.
+    pub pools: Vec<Pool>,
     /// `spec.shutdown.deadline` in milliseconds.
     pub shutdown_deadline_ms: u64,
     /// Everything else, within its bounds.
     pub spec: SorchaPeerNetworkSpec,
+}
+
+/// A group of peers that are alike.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pool {
+    /// Its name; `peers` for the one that the top of the spec describes.
+    pub name: String,
+    /// Peers wanted.
+    pub replicas: u32,
+    /// Processor and memory of each.
+    pub resources: Option<Resources>,
+    /// The volume of each.
+    pub storage: Storage,
+}
+
+impl Validated {
+    /// The pool of this name.
+    pub fn pool(&self, name: &str) -> Option<&Pool> {
+        self.pools.iter().find(|pool| pool.name == name)
+    }
+
+    /// Peers wanted, in all pools.
+    pub fn peers(&self) -> u32 {
+        self.pools.iter().map(|pool| pool.replicas).sum()
+    }
 }
 
 /// Everything that is wrong with a manifest.
@@ -83,7 +110,7 @@ pub fn validate(manifest: &SorchaPeerNetwork) -> Result<Validated, Invalid> {
         uid: manifest.metadata.uid.clone(),
         generation: manifest.metadata.generation,
         network_id: spec.network_id.clone().unwrap_or_else(|| name.clone()),
-        replicas: u32::try_from(spec.replicas).expect("the schema's range begins at 0"),
+        pools: pools(spec),
         shutdown_deadline_ms: milliseconds(&spec.shutdown.deadline).expect("checked above"),
         spec: spec.clone(),
         name,
@@ -92,10 +119,21 @@ pub fn validate(manifest: &SorchaPeerNetwork) -> Result<Validated, Invalid> {
     if problems.is_empty() { Ok(network) } else { Err(Invalid { problems }) }
 }
 
+/// The pools of a spec whose values are within their bounds.
+fn pools(spec: &SorchaPeerNetworkSpec) -> Vec<Pool> {
+    let count = |replicas: i32| u32::try_from(replicas).expect("the schema's range begins at 0");
+    vec![Pool {
+        name: names::POOL.to_owned(),
+        replicas: count(spec.replicas),
+        resources: spec.resources.clone(),
+        storage: spec.storage.clone(),
+    }]
+}
+
 /// What the peers themselves would refuse, such as a log filter that cannot be read, in terms of the manifest.
 fn peer_problems(network: &Validated) -> Vec<Problem> {
     let config = RawConfig {
-        name: Some(names::peer(&network.name, network.replicas)),
+        name: Some(names::peer(&network.name, names::POOL, network.peers())),
         bootstrap: RawBootstrap { addresses: Some(peer_config::bootstrap(std::iter::empty(), network)) },
         ..peer_config::shared(network)
     };

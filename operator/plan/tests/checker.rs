@@ -2,14 +2,20 @@
 
 use std::path::PathBuf;
 
+use serde_json::Value;
 use sorcha_crds::{QUICKSTART, load};
 use sorcha_operator_plan::check::{Broken, check_network, check_processes};
+use sorcha_operator_plan::kubernetes::SharedObjects;
 use sorcha_operator_plan::{
-    NetworkPlan, ObservedCluster, ObservedMachine, ProcessPlan, Validated, plan, plan_processes, validate,
+    NetworkPlan, ObservedMachine, ObservedNetwork, ProcessPlan, Validated, plan, plan_processes, validate,
 };
 
 fn quickstart() -> Validated {
     validate(&load(QUICKSTART).expect("the example is right")).expect("the example is right")
+}
+
+fn shared(plan: &mut NetworkPlan) -> &mut SharedObjects {
+    plan.objects.shared.as_mut().expect("the network is not paused")
 }
 
 #[track_caller]
@@ -29,7 +35,8 @@ fn check_spoilt_processes(spoil: impl FnOnce(&mut ProcessPlan), message: &str) {
 #[track_caller]
 fn check_spoilt_objects(spoil: impl FnOnce(&mut NetworkPlan), message: &str) {
     let network = quickstart();
-    let mut plan = plan(&network, &ObservedCluster::empty(&network));
+    let mut plan = plan(&network, &ObservedNetwork::empty(&network)).expect("a cluster can hold it");
+    assert_eq!(check_network(&plan, &network), []);
     spoil(&mut plan);
     sees(&check_network(&plan, &network), message);
 }
@@ -55,37 +62,36 @@ fn spoilt_processes_are_seen() {
 #[test]
 fn spoilt_objects_are_seen() {
     check_spoilt_objects(
-        |plan| plan.objects.config_map.metadata.namespace = Some("other".to_owned()),
+        |plan| plan.objects.pools[0].config_map.metadata.namespace = Some("other".to_owned()),
         "in another namespace",
     );
     check_spoilt_objects(
-        |plan| plan.objects.config_map.metadata.name = Some("other".to_owned()),
+        |plan| plan.objects.pools[0].config_map.metadata.name = Some("other".to_owned()),
         "mounts a ConfigMap that is not planned",
     );
-    check_spoilt_objects(|plan| plan.objects.service.metadata.labels = None, "lacks the labels");
+    check_spoilt_objects(|plan| shared(plan).service.metadata.labels = None, "lacks the labels");
     check_spoilt_objects(
-        |plan| plan.objects.service.metadata.name.clone_from(&plan.objects.headless_service.metadata.name),
+        |plan| {
+            let name = plan.objects.pools[0].headless_service.metadata.name.clone();
+            shared(plan).service.metadata.name = name;
+        },
         "is planned twice",
     );
     check_spoilt_objects(
         |plan| {
-            let spec = plan.objects.headless_service.spec.as_mut().expect("it has a spec");
+            let spec = plan.objects.pools[0].headless_service.spec.as_mut().expect("it has a spec");
             spec.publish_not_ready_addresses = None;
         },
         "names pods before they are ready",
     );
     check_spoilt_objects(
         |plan| {
-            let spec = plan.objects.stateful_set.spec.as_mut().expect("it has a spec");
-            spec.template.spec.as_mut().expect("it has a pod").security_context = None;
+            plan.objects.pools[0].stateful_set["spec"]["template"]["spec"]["securityContext"] = Value::Null;
         },
         "restricted Pod Security",
     );
     check_spoilt_objects(
-        |plan| {
-            let spec = plan.objects.stateful_set.spec.as_mut().expect("it has a spec");
-            spec.template.metadata = None;
-        },
+        |plan| plan.objects.pools[0].stateful_set["spec"]["template"]["metadata"] = Value::Null,
         "does not select the peers' pods",
     );
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use sorcha_crds::{Bootstrap, Limits, Quantities, Resources, Size, SorchaPeerNetwork, SorchaPeerNetworkSpec};
 use sorcha_operator_plan::check::{check_network, check_processes};
 use sorcha_operator_plan::processes::{Ports, plan_processes};
-use sorcha_operator_plan::{ObservedCluster, ObservedMachine, plan, render, validate};
+use sorcha_operator_plan::{ObservedMachine, ObservedNetwork, plan, render, validate};
 
 /// Specs of which most are valid.
 fn specs() -> impl Strategy<Value = SorchaPeerNetworkSpec> {
@@ -81,7 +81,7 @@ proptest! {
     #[test]
     fn every_valid_manifest_has_objects_that_hang_together(manifest in manifests()) {
         if let Ok(network) = validate(&manifest) {
-            let plan = plan(&network, &ObservedCluster::empty(&network));
+            let plan = plan(&network, &ObservedNetwork::empty(&network)).expect("a cluster can hold it");
             prop_assert_eq!(check_network(&plan, &network), []);
             prop_assert_eq!(render::to_yaml(&plan), render::to_yaml(&plan.clone()));
         }

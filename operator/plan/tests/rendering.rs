@@ -2,11 +2,12 @@
 
 use sorcha_crds::{EVERYTHING, QUICKSTART, SorchaPeerNetwork, load};
 use sorcha_operator_plan::check::check_network;
-use sorcha_operator_plan::{NetworkPlan, ObservedCluster, plan, render, validate};
+use sorcha_operator_plan::kubernetes::Objects;
+use sorcha_operator_plan::{NetworkPlan, ObservedNetwork, plan, render, validate};
 
 fn planned(manifest: &SorchaPeerNetwork) -> NetworkPlan {
     let network = validate(manifest).expect("the manifest is right");
-    let plan = plan(&network, &ObservedCluster::empty(&network));
+    let plan = plan(&network, &ObservedNetwork::empty(&network)).expect("a cluster can hold it");
     assert_eq!(check_network(&plan, &network), []);
     plan
 }
@@ -56,41 +57,8 @@ fn scaling_changes_nothing_but_the_number_of_pods() {
     let mut small = planned(&example(QUICKSTART)).objects;
     let mut manifest = example(QUICKSTART);
     manifest.spec.replicas = 1;
-    let scaled = planned(&manifest).objects;
-    let replicas = |objects: &mut sorcha_operator_plan::kubernetes::Objects| {
-        objects.stateful_set.spec.as_mut().and_then(|spec| spec.replicas.take())
-    };
-    let mut large = scaled;
-    assert_eq!((replicas(&mut small), replicas(&mut large)), (Some(5), Some(1)));
+    let mut large = planned(&manifest).objects;
+    let replicas = |objects: &mut Objects| objects.pools[0].stateful_set["spec"]["replicas"].take();
+    assert_eq!((replicas(&mut small), replicas(&mut large)), (5.into(), 1.into()));
     assert_eq!(small, large);
-}
-
-#[test]
-fn a_changed_file_is_a_changed_pod_template() {
-    let template = |manifest: &SorchaPeerNetwork| {
-        planned(manifest)
-            .objects
-            .stateful_set
-            .spec
-            .map(|spec| spec.template)
-            .expect("a StatefulSet has a spec")
-    };
-    let mut manifest = example(QUICKSTART);
-    let before = template(&manifest);
-    manifest.spec.limits.links_max = 7;
-    assert_ne!(before, template(&manifest));
-}
-
-#[test]
-fn a_new_version_of_the_operator_leaves_deployed_networks_their_image() {
-    let network = validate(&example(QUICKSTART)).expect("the example is right");
-    let mut cluster = ObservedCluster::empty(&network);
-    let image = |cluster: &ObservedCluster| {
-        let set = plan(&network, cluster).objects.stateful_set;
-        set.spec.and_then(|spec| spec.template.spec).and_then(|pod| pod.containers.into_iter().next()?.image)
-    };
-    cluster.image_default = "sorcha-peer:2".to_owned();
-    assert_eq!(image(&cluster).as_deref(), Some("sorcha-peer:2"));
-    cluster.image_deployed = Some("sorcha-peer:1".to_owned());
-    assert_eq!(image(&cluster).as_deref(), Some("sorcha-peer:1"));
 }

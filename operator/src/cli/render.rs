@@ -6,8 +6,8 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use sorcha_operator_plan::check::check_network;
-use sorcha_operator_plan::plan::{ObservedCluster, plan};
-use sorcha_operator_plan::{render, validate};
+use sorcha_operator_plan::plan::plan;
+use sorcha_operator_plan::{ObservedNetwork, render, validate};
 
 use super::{Exit, Failure};
 
@@ -85,8 +85,7 @@ fn rendered(manifest: &str, args: &RenderArgs) -> Result<String, Failure> {
         manifest.spec.image = Some(image.clone());
     }
     let network = validate(&manifest).map_err(|error| input(&error))?;
-    let cluster = ObservedCluster::empty(&network);
-    let plan = plan(&network, &cluster);
+    let plan = plan(&network, &ObservedNetwork::empty(&network)).map_err(|error| input(&error))?;
     if let Some(broken) = check_network(&plan, &network).first() {
         return Err(Failure::new(
             Exit::Failed,

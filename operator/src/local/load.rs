@@ -27,7 +27,7 @@ impl Manifest {
 
     /// Peers wanted.
     pub(super) fn peers(&self) -> usize {
-        self.network.replicas as usize
+        self.network.peers() as usize
     }
 
     /// How long a peer may take to stop.

@@ -92,9 +92,13 @@ impl<'a> Check<'a> {
             set,
             "its name is too long for its pods' labels.",
         );
-        let last = format!("{set_name}-{}", network.replicas.saturating_sub(1));
+        let pool = text(set, "/metadata/labels/sorcha.org~1pool");
+        let Some(pool) = network.pools.iter().find(|known| known.name == pool) else {
+            return self.require(false, set, "is of a pool that the manifest has not.");
+        };
+        let last = format!("{set_name}-{}", pool.replicas.saturating_sub(1));
         self.require(is_dns_label(&last), set, "the name of its last pod is no DNS label.");
-        let wanted = set["spec"]["replicas"] == network.replicas;
+        let wanted = set["spec"]["replicas"] == pool.replicas;
         self.require(wanted, set, "has another number of pods than the manifest.");
         for (kind, pointer) in [
             ("StatefulSet", "/spec/selector/matchLabels"),
@@ -178,7 +182,8 @@ impl<'a> Check<'a> {
     }
 
     fn configuration(&mut self, plan: &NetworkPlan, network: &Validated) {
-        for config_map in self.of_kind("ConfigMap") {
+        let files = self.of_kind("ConfigMap").into_iter().filter(|map| map["data"]["ca.crt"].is_null());
+        for config_map in files {
             let file = config_map["data"]["peer.yaml"].as_str().unwrap_or_default();
             let Ok(config) = serde_saphyr::from_str::<RawConfig>(file) else {
                 self.require(false, config_map, "its peer.yaml cannot be read back.");
@@ -189,15 +194,24 @@ impl<'a> Check<'a> {
                 && config.name.is_none();
             self.require(identity, config_map, "its peer.yaml gives peers another identity.");
             // what each pod's environment adds
-            let first = RawConfig { name: Some(format!("{}-peers-0", plan.network)), ..config.clone() };
+            let first = RawConfig {
+                name: Some(format!("{}-0", text(config_map, "/metadata/name"))),
+                ..config.clone()
+            };
             if let Err(problems) = sorcha_peer_config::check(&first) {
                 let message = format!("peers would not start with its peer.yaml: {problems}");
                 self.require(false, config_map, &message);
             }
-            let own = format!(".{}-peers.{}.svc:7450", plan.network, plan.namespace);
+            let own = |address: &str| {
+                let pools = network.pools.iter().map(|pool| &pool.name);
+                pools
+                    .map(|pool| format!(".{}-{pool}.{}.svc:7450", plan.network, plan.namespace))
+                    .any(|end| address.ends_with(&end))
+                    || address.ends_with(&format!(".{}-peers.{}.svc:7450", plan.network, plan.namespace))
+            };
             let given = &network.spec.bootstrap.addresses;
             let addresses = config.bootstrap.addresses.unwrap_or_default();
-            let known = addresses.iter().all(|address| address.ends_with(&own) || given.contains(address));
+            let known = addresses.iter().all(|address| own(address) || given.contains(address));
             let complete = given.iter().all(|address| addresses.contains(address));
             self.require(
                 known && complete,

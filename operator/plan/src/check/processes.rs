@@ -9,8 +9,13 @@ use crate::validate::Validated;
 /// Everything that is wrong with a plan of processes; nothing, if all is well.
 pub fn check_processes(plan: &ProcessPlan, network: &Validated, machine: &ObservedMachine) -> Vec<Broken> {
     let mut broken = Vec::new();
-    if plan.peers.len() != network.replicas as usize {
-        let message = format!("{} peers are planned and {} wanted.", plan.peers.len(), network.replicas);
+    let wanted: Vec<(&str, u32)> = network
+        .pools
+        .iter()
+        .flat_map(|pool| (0..pool.replicas).map(|ordinal| (pool.name.as_str(), ordinal)))
+        .collect();
+    if plan.peers.len() != wanted.len() {
+        let message = format!("{} peers are planned and {} wanted.", plan.peers.len(), wanted.len());
         broken.push(Broken::new("plan", message));
     }
     once(plan.peers.iter().map(|peer| (&peer.name, peer.name.clone())), "name", &mut broken);
@@ -20,8 +25,8 @@ pub fn check_processes(plan: &ProcessPlan, network: &Validated, machine: &Observ
     once(ports, "port", &mut broken);
     let listening: BTreeSet<String> =
         plan.peers.iter().map(|peer| format!("127.0.0.1:{}", peer.ports.peer)).collect();
-    for (ordinal, peer) in (0_u32..).zip(&plan.peers) {
-        peer_alone(peer, ordinal, plan, machine, &mut broken);
+    for (place, peer) in wanted.into_iter().zip(&plan.peers) {
+        peer_alone(peer, place, plan, machine, &mut broken);
         bootstrap(peer, &listening, network, &mut broken);
     }
     broken
@@ -43,7 +48,7 @@ fn once<'a, T: Ord + std::fmt::Debug>(
 
 fn peer_alone(
     peer: &PeerProcess,
-    ordinal: u32,
+    (pool, ordinal): (&str, u32),
     plan: &ProcessPlan,
     machine: &ObservedMachine,
     broken: &mut Vec<Broken>,
@@ -52,8 +57,10 @@ fn peer_alone(
     if !is_dns_label(&peer.name) {
         wrong("its name is no DNS label.".to_owned());
     }
-    if peer.ordinal != ordinal || !peer.name.ends_with(&format!("-{ordinal}")) {
-        wrong(format!("it stands at place {ordinal}."));
+    if (peer.pool.as_str(), peer.ordinal) != (pool, ordinal)
+        || !peer.name.ends_with(&format!("-{pool}-{ordinal}"))
+    {
+        wrong(format!("it stands at place {ordinal} of pool {pool}."));
     }
     for port in peer.ports.all() {
         if machine.ports_taken.contains(&port) {

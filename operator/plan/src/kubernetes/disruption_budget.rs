@@ -5,12 +5,12 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{metadata, pods};
 use crate::names;
-use crate::plan::ObservedCluster;
+use crate::observed::ObservedNetwork;
 use crate::validate::Validated;
 
-pub(super) fn build(network: &Validated, cluster: &ObservedCluster) -> PodDisruptionBudget {
+pub(super) fn build(network: &Validated, seen: &ObservedNetwork) -> PodDisruptionBudget {
     PodDisruptionBudget {
-        metadata: metadata(names::network(&network.name), network, cluster),
+        metadata: metadata(names::network(&network.name), network, seen),
         spec: Some(PodDisruptionBudgetSpec {
             max_unavailable: Some(IntOrString::Int(1)),
             selector: Some(pods(network)),

@@ -1,13 +1,16 @@
-//! The Kubernetes objects of a network, a file per kind. Every builder sees the validated manifest only.
+//! The Kubernetes objects of a network, a file per kind. Builders see the validated manifest and where it goes.
 
 pub(crate) mod config_map;
 mod disruption_budget;
 mod network_policy;
+pub(crate) mod pod_template;
 mod service;
 mod service_account;
-mod stateful_set;
+pub(crate) mod stateful_set;
+mod trust_bundle;
 
-use k8s_openapi::api::apps::v1::StatefulSet;
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -16,82 +19,127 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::names;
-use crate::plan::ObservedCluster;
-use crate::validate::Validated;
+use crate::observed::{ObjectName, ObservedNetwork};
+use crate::validate::{Pool, Validated};
 
-pub use stateful_set::{CONFIG_DIRECTORY, STATE_DIRECTORY, TLS_DIRECTORY};
+pub use pod_template::{CONFIG_DIRECTORY, STATE_DIRECTORY, TLS_DIRECTORY};
 
-/// All objects of a network.
+/// The objects of a network that are applied.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Objects {
+    /// Those of the network as a whole; none while it is paused.
+    pub shared: Option<SharedObjects>,
+    /// Those of each pool; empty while the network is paused.
+    pub pools: Vec<PoolObjects>,
+    /// Planned names that somebody else's objects bear: [`Objects::to_json`] leaves them out.
+    pub left_alone: BTreeSet<ObjectName>,
+}
+
+/// The objects of a network as a whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SharedObjects {
     /// The peers' account; holds no token.
     pub service_account: ServiceAccount,
-    /// The peers' configuration file.
-    pub config_map: ConfigMap,
-    /// Gives each peer its name in DNS.
-    pub headless_service: Service,
+    /// The roots that peers trust, once there is one.
+    pub trust_bundle: Option<ConfigMap>,
     /// The TLS port of all ready peers.
     pub service: Service,
-    /// The peers.
-    pub stateful_set: StatefulSet,
     /// Evictions one at a time.
     pub disruption_budget: PodDisruptionBudget,
     /// Who may connect to the peers.
     pub network_policy: NetworkPolicy,
 }
 
+/// The objects of one pool.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoolObjects {
+    /// The pool's name.
+    pub pool: String,
+    /// The peers' configuration file.
+    pub config_map: ConfigMap,
+    /// Gives each peer its name in DNS.
+    pub headless_service: Service,
+    /// The peers: a StatefulSet, as JSON, since the manifest's `podTemplate` may name fields that are not known here.
+    pub stateful_set: Value,
+}
+
 impl Objects {
     /// Builds them all.
-    pub(crate) fn build(network: &Validated, cluster: &ObservedCluster) -> Self {
-        let config_map = config_map::build(network, cluster);
+    pub(crate) fn build(network: &Validated, seen: &ObservedNetwork) -> Self {
         Self {
-            service_account: service_account::build(network, cluster),
-            headless_service: service::headless(network, cluster),
-            service: service::entry(network, cluster),
-            stateful_set: stateful_set::build(network, cluster, &config_map::hash(&config_map)),
-            disruption_budget: disruption_budget::build(network, cluster),
-            network_policy: network_policy::build(network, cluster),
-            config_map,
+            shared: Some(SharedObjects {
+                service_account: service_account::build(network, seen),
+                trust_bundle: trust_bundle::build(network, seen),
+                service: service::entry(network, seen),
+                disruption_budget: disruption_budget::build(network, seen),
+                network_policy: network_policy::build(network, seen),
+            }),
+            pools: network.pools.iter().map(|pool| PoolObjects::build(network, seen, pool)).collect(),
+            left_alone: seen.foreign.iter().map(|foreign| foreign.object.clone()).collect(),
         }
     }
 
     /// As JSON, in the order in which they are applied: what others refer to comes first.
     pub fn to_json(&self) -> Vec<Value> {
-        // no `..`: an object that is forgotten here does not compile
-        let Self {
-            service_account,
-            config_map,
-            headless_service,
-            service,
-            stateful_set,
-            disruption_budget,
-            network_policy,
-        } = self;
-        vec![
-            json(service_account),
-            json(config_map),
-            json(headless_service),
-            json(service),
-            json(network_policy),
-            json(disruption_budget),
-            json(stateful_set),
-        ]
+        let mut objects: Vec<Value> = Vec::new();
+        if let Some(shared) = &self.shared {
+            // no `..`: an object that is forgotten here does not compile
+            let SharedObjects { service_account, trust_bundle, service, disruption_budget, network_policy } =
+                shared;
+            objects.push(json(service_account));
+            objects.extend(trust_bundle.iter().map(json));
+            objects.push(json(service));
+            objects.push(json(network_policy));
+            objects.push(json(disruption_budget));
+        }
+        for pool in &self.pools {
+            let PoolObjects { pool: _, config_map, headless_service, stateful_set } = pool;
+            objects.push(json(config_map));
+            objects.push(json(headless_service));
+            objects.push(stateful_set.clone());
+        }
+        objects.retain(|object| !self.left_alone.contains(&name_of(object)));
+        objects
     }
+}
+
+impl PoolObjects {
+    fn build(network: &Validated, seen: &ObservedNetwork, pool: &Pool) -> Self {
+        let rendered = crate::rendered::decide(network, seen, pool);
+        Self {
+            pool: pool.name.clone(),
+            config_map: config_map::build(network, seen, pool, &rendered),
+            headless_service: service::headless(network, seen, pool),
+            stateful_set: stateful_set::build(network, seen, pool, &rendered),
+        }
+    }
+}
+
+/// Kind and name of an object.
+pub fn name_of(object: &Value) -> ObjectName {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    ObjectName { kind: text("/kind"), name: text("/metadata/name") }
 }
 
 fn json(object: &impl Serialize) -> Value {
     serde_json::to_value(object).expect("Kubernetes objects are JSON")
 }
 
-/// Name, namespace, labels and owner of an object.
-fn metadata(name: String, network: &Validated, cluster: &ObservedCluster) -> ObjectMeta {
+/// Name, namespace, labels and owner of an object of the network as a whole.
+fn metadata(name: String, network: &Validated, seen: &ObservedNetwork) -> ObjectMeta {
     ObjectMeta {
         name: Some(name),
-        namespace: Some(cluster.namespace.clone()),
+        namespace: Some(seen.namespace.clone()),
         labels: Some(names::labels(&network.name)),
         owner_references: network.uid.as_ref().map(|uid| vec![owner(&network.name, uid)]),
         ..ObjectMeta::default()
     }
+}
+
+/// The same for an object of a pool.
+fn pool_metadata(name: String, network: &Validated, seen: &ObservedNetwork, pool: &Pool) -> ObjectMeta {
+    let labels = Some(names::pool_labels(&network.name, &pool.name));
+    ObjectMeta { labels, ..metadata(name, network, seen) }
 }
 
 /// The manifest as owner: its objects go when it goes.
@@ -106,7 +154,7 @@ fn owner(name: &str, uid: &str) -> OwnerReference {
     }
 }
 
-/// The peers' pods.
+/// The peers' pods, of all pools.
 fn pods(network: &Validated) -> LabelSelector {
     LabelSelector { match_labels: Some(names::selector(&network.name)), ..LabelSelector::default() }
 }

@@ -9,16 +9,16 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{metadata, pods};
 use crate::names;
-use crate::plan::ObservedCluster;
+use crate::observed::ObservedNetwork;
 use crate::validate::Validated;
 
-pub(super) fn build(network: &Validated, cluster: &ObservedCluster) -> NetworkPolicy {
+pub(super) fn build(network: &Validated, seen: &ObservedNetwork) -> NetworkPolicy {
     let any_namespace = NetworkPolicyPeer {
         namespace_selector: Some(LabelSelector::default()),
         ..NetworkPolicyPeer::default()
     };
     NetworkPolicy {
-        metadata: metadata(names::network(&network.name), network, cluster),
+        metadata: metadata(names::network(&network.name), network, seen),
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(pods(network)),
             policy_types: Some(vec!["Ingress".to_owned()]),

@@ -4,12 +4,12 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 
 use super::metadata;
 use crate::names;
-use crate::plan::ObservedCluster;
+use crate::observed::ObservedNetwork;
 use crate::validate::Validated;
 
-pub(super) fn build(network: &Validated, cluster: &ObservedCluster) -> ServiceAccount {
+pub(super) fn build(network: &Validated, seen: &ObservedNetwork) -> ServiceAccount {
     ServiceAccount {
-        metadata: metadata(names::network(&network.name), network, cluster),
+        metadata: metadata(names::network(&network.name), network, seen),
         automount_service_account_token: Some(false),
         ..ServiceAccount::default()
     }

@@ -1,233 +1,49 @@
-//! The StatefulSet of the pool. Pods start together (Parallel) and are replaced by the operator alone (OnDelete), one
-//! at a time across the network. Fits the `restricted` Pod Security standard.
+//! The StatefulSet of a pool. Pods start together (Parallel) and are replaced by the operator alone (OnDelete), one at a
+//! time across the network.
 
-use std::collections::BTreeMap;
+use serde_json::{Value, json};
 
-use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetUpdateStrategy};
-use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
-    ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec,
-    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
-    Volume, VolumeMount, VolumeResourceRequirements,
-};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use sorcha_crds::{Quantities, Size};
+use super::{json, pool_metadata};
+use crate::names::{self, ANNOTATION_RENDERED};
+use crate::observed::{ObservedNetwork, Rendered};
+use crate::validate::{Pool, Validated};
 
-use super::{metadata, pods};
-use crate::names::{self, ANNOTATION_CONFIG, PORT_ADMIN, PORT_PEER};
-use crate::plan::ObservedCluster;
-use crate::validate::{CPU_REQUEST, MEMORY_REQUEST, Validated};
+/// As JSON: the template is taken as it was rendered, perhaps by another version.
+pub(super) fn build(network: &Validated, seen: &ObservedNetwork, pool: &Pool, rendered: &Rendered) -> Value {
+    let name = names::pool(&network.name, &pool.name);
+    let mut metadata = pool_metadata(name, network, seen, pool);
+    let pinned = serde_json::to_string(rendered).expect("what was rendered is JSON");
+    metadata.annotations = Some([(ANNOTATION_RENDERED.to_owned(), pinned)].into());
+    let mut spec = immutable(network, pool);
+    spec["replicas"] = pool.replicas.into();
+    spec["updateStrategy"] = json!({"type": "OnDelete"});
+    spec["template"] = rendered.template.clone();
+    json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": json(&metadata), "spec": spec})
+}
 
-/// Where the pod sees its configuration file.
-pub const CONFIG_DIRECTORY: &str = "/etc/sorcha";
-/// Where the pod sees its volume.
-pub const STATE_DIRECTORY: &str = "/var/lib/sorcha";
-/// Where the pod sees the Secret with certificates.
-pub const TLS_DIRECTORY: &str = "/run/sorcha/tls";
+/// The fields of the spec that cannot change.
+pub(crate) fn immutable(network: &Validated, pool: &Pool) -> Value {
+    json!({
+        "selector": {"matchLabels": names::pool_selector(&network.name, &pool.name)},
+        "serviceName": names::pool(&network.name, &pool.name),
+        "podManagementPolicy": "Parallel",
+        "volumeClaimTemplates": [claim(network, pool)],
+    })
+}
 
-/// User and group of the peer: "nobody" of distroless images.
-const USER: i64 = 65_532;
-/// The kubelet kills a pod this long after the peer's own deadline, in seconds (a guess: time to report the end).
-const GRACE_SECONDS: u64 = 5;
-/// A peer may take this many starts of two seconds to open its store, which is repaired after a crash: measured 2 s
-/// for 600 MB, so ten minutes serve 180 GB.
-const STARTUP_FAILURES_MAX: i32 = 300;
-
-pub(super) fn build(network: &Validated, cluster: &ObservedCluster, config_hash: &str) -> StatefulSet {
-    let pool = names::pool(&network.name);
-    StatefulSet {
-        metadata: metadata(pool.clone(), network, cluster),
-        spec: Some(StatefulSetSpec {
-            replicas: Some(network.spec.replicas),
-            selector: pods(network),
-            service_name: Some(pool),
-            pod_management_policy: Some("Parallel".to_owned()),
-            update_strategy: Some(StatefulSetUpdateStrategy {
-                type_: Some("OnDelete".to_owned()),
-                ..StatefulSetUpdateStrategy::default()
-            }),
-            template: template(network, cluster, config_hash),
-            volume_claim_templates: Some(vec![claim(network)]),
-            ..StatefulSetSpec::default()
-        }),
-        ..StatefulSet::default()
+fn claim(network: &Validated, pool: &Pool) -> Value {
+    let mut spec = json!({
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": pool.storage.size}},
+    });
+    if let Some(class) = &pool.storage.class_name {
+        spec["storageClassName"] = class.as_str().into();
     }
-}
-
-fn template(network: &Validated, cluster: &ObservedCluster, config_hash: &str) -> PodTemplateSpec {
-    let mut labels = names::labels(&network.name);
-    labels.extend(names::selector(&network.name));
-    PodTemplateSpec {
-        metadata: Some(ObjectMeta {
-            labels: Some(labels),
-            annotations: Some(BTreeMap::from([(ANNOTATION_CONFIG.to_owned(), config_hash.to_owned())])),
-            ..ObjectMeta::default()
-        }),
-        spec: Some(PodSpec {
-            service_account_name: Some(names::network(&network.name)),
-            automount_service_account_token: Some(false),
-            enable_service_links: Some(false),
-            termination_grace_period_seconds: Some(
-                (network.shutdown_deadline_ms.div_ceil(1000) + GRACE_SECONDS) as i64,
-            ),
-            security_context: Some(PodSecurityContext {
-                run_as_non_root: Some(true),
-                run_as_user: Some(USER),
-                run_as_group: Some(USER),
-                fs_group: Some(USER),
-                fs_group_change_policy: Some("OnRootMismatch".to_owned()),
-                seccomp_profile: Some(SeccompProfile {
-                    type_: "RuntimeDefault".to_owned(),
-                    localhost_profile: None,
-                }),
-                ..PodSecurityContext::default()
-            }),
-            containers: vec![container(network, cluster)],
-            volumes: Some(volumes(network)),
-            ..PodSpec::default()
-        }),
-    }
-}
-
-fn container(network: &Validated, cluster: &ObservedCluster) -> Container {
-    Container {
-        name: "peer".to_owned(),
-        image: Some(cluster.image(network).to_owned()),
-        args: Some(vec!["run".to_owned()]),
-        env: Some(environment(network, cluster)),
-        ports: Some(vec![container_port("peer", PORT_PEER), container_port("admin", PORT_ADMIN)]),
-        startup_probe: Some(probe("/healthz", 2, STARTUP_FAILURES_MAX)),
-        liveness_probe: Some(probe("/healthz", 10, 3)),
-        readiness_probe: Some(probe("/readyz", 5, 2)),
-        resources: Some(resources(network)),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities { add: None, drop: Some(vec!["ALL".to_owned()]) }),
-            ..SecurityContext::default()
-        }),
-        volume_mounts: Some(vec![
-            mount("config", CONFIG_DIRECTORY, true),
-            mount("tls", TLS_DIRECTORY, true),
-            mount("state", STATE_DIRECTORY, false),
-        ]),
-        ..Container::default()
-    }
-}
-
-/// What differs from pod to pod: the name, and the address made of it.
-fn environment(network: &Validated, cluster: &ObservedCluster) -> Vec<EnvVar> {
-    let name = EnvVarSource {
-        field_ref: Some(ObjectFieldSelector { field_path: "metadata.name".to_owned(), api_version: None }),
-        ..EnvVarSource::default()
-    };
-    let host = format!("$(SORCHA_NAME).{}.{}.svc", names::pool(&network.name), cluster.namespace);
-    vec![
-        EnvVar { name: "SORCHA_NAME".to_owned(), value_from: Some(name), value: None },
-        EnvVar {
-            name: "SORCHA_ADVERTISE".to_owned(),
-            value: Some(format!("{host}:{PORT_PEER}")),
-            value_from: None,
-        },
-    ]
-}
-
-fn container_port(name: &str, port: u16) -> ContainerPort {
-    ContainerPort {
-        name: Some(name.to_owned()),
-        container_port: port.into(),
-        protocol: Some("TCP".to_owned()),
-        ..ContainerPort::default()
-    }
-}
-
-fn probe(path: &str, period_seconds: i32, failures_max: i32) -> Probe {
-    Probe {
-        http_get: Some(HTTPGetAction {
-            path: Some(path.to_owned()),
-            port: IntOrString::String("admin".to_owned()),
-            ..HTTPGetAction::default()
-        }),
-        period_seconds: Some(period_seconds),
-        failure_threshold: Some(failures_max),
-        timeout_seconds: Some(2),
-        ..Probe::default()
-    }
-}
-
-fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
-    VolumeMount {
-        name: name.to_owned(),
-        mount_path: path.to_owned(),
-        read_only: read_only.then_some(true),
-        ..VolumeMount::default()
-    }
-}
-
-fn volumes(network: &Validated) -> Vec<Volume> {
-    let config =
-        ConfigMapVolumeSource { name: names::pool(&network.name), ..ConfigMapVolumeSource::default() };
-    let tls = SecretVolumeSource {
-        secret_name: Some(names::tls_secret(&network.name)),
-        default_mode: Some(0o440),
-        ..SecretVolumeSource::default()
-    };
-    vec![
-        Volume { name: "config".to_owned(), config_map: Some(config), ..Volume::default() },
-        Volume { name: "tls".to_owned(), secret: Some(tls), ..Volume::default() },
-    ]
-}
-
-/// Requests default to the limit where that is lower, else to what a small network needs.
-fn resources(network: &Validated) -> ResourceRequirements {
-    let given = network.spec.resources.clone().unwrap_or_default();
-    let limits = given.limits.unwrap_or_default();
-    let mut requests = given.requests.unwrap_or_default();
-    requests.cpu = requests.cpu.or_else(|| Some(least(CPU_REQUEST, limits.cpu.as_ref())));
-    requests.memory = requests.memory.or_else(|| Some(least(MEMORY_REQUEST, limits.memory.as_ref())));
-    let limits = amounts(&limits);
-    ResourceRequirements {
-        requests: Some(amounts(&requests)),
-        limits: (!limits.is_empty()).then_some(limits),
-        claims: None,
-    }
-}
-
-fn least(default: &str, limit: Option<&Size>) -> Size {
-    let default = Size::new(default);
-    match limit {
-        Some(limit) if limit.thousandths() < default.thousandths() => limit.clone(),
-        _ => default,
-    }
-}
-
-fn amounts(quantities: &Quantities) -> BTreeMap<String, Quantity> {
-    let Quantities { cpu, memory, ephemeral_storage } = quantities;
-    [("cpu", cpu), ("memory", memory), ("ephemeral-storage", ephemeral_storage)]
-        .into_iter()
-        .filter_map(|(name, size)| Some((name.to_owned(), Quantity(size.as_ref()?.0.clone()))))
-        .collect()
-}
-
-fn claim(network: &Validated) -> PersistentVolumeClaim {
-    let size = Quantity(network.spec.storage.size.0.clone());
-    PersistentVolumeClaim {
-        metadata: ObjectMeta {
-            name: Some("state".to_owned()),
-            labels: Some(names::selector(&network.name)),
-            ..ObjectMeta::default()
-        },
-        spec: Some(PersistentVolumeClaimSpec {
-            access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
-            resources: Some(VolumeResourceRequirements {
-                requests: Some(BTreeMap::from([("storage".to_owned(), size)])),
-                limits: None,
-            }),
-            storage_class_name: network.spec.storage.class_name.clone(),
-            ..PersistentVolumeClaimSpec::default()
-        }),
-        status: None,
-    }
+    let labels = names::pool_selector(&network.name, &pool.name);
+    json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "state", "labels": labels},
+        "spec": spec,
+    })
 }
