@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use crate::chart;
 use crate::shell::{Workspace, output, run as run_command, say, shown};
 
 /// Write the generated files that are committed, or check that they are current.
@@ -22,16 +23,35 @@ struct Generated {
     path: &'static str,
     program: &'static str,
     args: &'static [&'static str],
+    /// Makes the file's text of what is printed.
+    shape: fn(&str) -> Result<String>,
 }
 
-const FILES: [Generated; 2] = [
+const FILES: [Generated; 3] = [
     Generated {
         path: "crds/generated/sorchapeernetworks.sorcha.org.yaml",
         program: "sorcha-operator",
         args: &["crd"],
+        shape: as_printed,
     },
-    Generated { path: "docs/configuration.md", program: "sorcha-peer", args: &["config", "reference"] },
+    Generated {
+        path: "charts/sorcha-operator/templates/crds.yaml",
+        program: "sorcha-operator",
+        args: &["crd"],
+        shape: chart::definition_template,
+    },
+    Generated {
+        path: "docs/configuration.md",
+        program: "sorcha-peer",
+        args: &["config", "reference"],
+        shape: as_printed,
+    },
 ];
+
+#[allow(clippy::unnecessary_wraps, reason = "one of several functions in a table")]
+fn as_printed(text: &str) -> Result<String> {
+    Ok(text.to_owned())
+}
 
 /// Builds the programs and takes what they print.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
@@ -40,7 +60,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let mut stale = Vec::new();
     for file in FILES {
         let mut command = Command::new(programs.join(file.program));
-        let text = output(command.args(file.args))?;
+        let text = (file.shape)(&output(command.args(file.args))?)?;
         let path = workspace.root().join(file.path);
         if std::fs::read_to_string(&path).is_ok_and(|found| found == text) {
             continue;

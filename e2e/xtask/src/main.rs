@@ -5,6 +5,7 @@
 
 mod assets;
 mod bench;
+mod chart;
 mod generate;
 mod image;
 mod lint;
