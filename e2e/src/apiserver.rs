@@ -1,7 +1,8 @@
-//! Real API servers: etcd and kube-apiserver as processes of a test's own, on free ports of 127.0.0.1.
+//! Real API servers: etcd and kube-apiserver as processes of a test's own, on free ports of 127.0.0.1, and with them,
+//! where a test wants it, the real controllers of Kubernetes and a log of every request.
 //!
-//! Knows how they are found, started and ended; what they are asked is the tests' matter. They run no pods: there are
-//! no controllers, no scheduler and no nodes.
+//! Knows how they are found, started and ended; what they are asked is the tests' matter. They run no pods: there is
+//! no scheduler and no node (`node.rs` stands in for both).
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,8 +14,10 @@ use anyhow::{Context as _, bail};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use sha2::{Digest as _, Sha256};
 
+use crate::audit::{self, Audit};
 use crate::ports::free_ports;
 use crate::programs::{self, Said};
+use crate::rest::Rest;
 use crate::wait;
 
 /// How long a server may take to answer on a busy machine; 4 s were measured on an idle one.
@@ -26,19 +29,35 @@ const STARTS_MAX: usize = 3;
 /// The programs that make an API server.
 const PROGRAMS: [&str; 3] = ["etcd", "kube-apiserver", "kubectl"];
 
+/// The controllers of Kubernetes. Not part of what KUBEBUILDER_ASSETS promises.
+const CONTROLLERS: &str = "kube-controller-manager";
+
+/// Those that matter to a network's objects: pods of StatefulSets, what goes with its owner or namespace, quotas.
+const CONTROLLERS_RUN: &str = "statefulset-controller,garbage-collector-controller,namespace-controller,\
+     resourcequota-controller,disruption-controller";
+
 /// Ends the processes that a file names and removes their directory, once the test program has ended in whatever
 /// way: then its standard input closes. Nothing runs at the end of a Rust test program that could do this.
 const GUARD: &str = r#"trap '' HUP INT TERM; read -r _; for pid in $(cat "$1/pids"); do kill -9 "$pid"; done; sleep 0.2; rm -rf "$1""#;
 
+/// What runs beside a server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct With {
+    /// A log of the requests that [`Audit`] reads.
+    pub audit: bool,
+    /// The controllers.
+    pub controllers: bool,
+}
+
 /// Directories that each hold etcd, kube-apiserver and kubectl: the one that `KUBEBUILDER_ASSETS` names, else what
 /// `cargo xtask assets` has built, oldest release first. An error says why there are none.
-fn assets() -> Result<Vec<PathBuf>, String> {
+pub fn assets(with: With) -> Result<Vec<PathBuf>, String> {
     let found = match std::env::var_os("KUBEBUILDER_ASSETS") {
         Some(directory) => vec![PathBuf::from(directory)],
         None => built().ok_or("no API server here: run `cargo xtask assets`, or set KUBEBUILDER_ASSETS")?,
     };
     for directory in &found {
-        for program in PROGRAMS {
+        for program in PROGRAMS.into_iter().chain(with.controllers.then_some(CONTROLLERS)) {
             if !directory.join(program).is_file() {
                 return Err(format!("{} holds no {program}: run `cargo xtask assets`", directory.display()));
             }
@@ -62,12 +81,13 @@ fn built() -> Option<Vec<PathBuf>> {
 pub fn servers() -> anyhow::Result<Result<&'static [ApiServer], &'static str>> {
     static SERVERS: OnceLock<Result<Vec<ApiServer>, String>> = OnceLock::new();
     static ASSETS: OnceLock<Result<Vec<PathBuf>, String>> = OnceLock::new();
-    let assets = match ASSETS.get_or_init(assets) {
+    let assets = match ASSETS.get_or_init(|| assets(With::default())) {
         Ok(assets) => assets,
         Err(reason) => return Ok(Err(reason)),
     };
     let started = SERVERS.get_or_init(|| {
-        let started: anyhow::Result<Vec<ApiServer>> = assets.iter().map(|at| ApiServer::start(at)).collect();
+        let started: anyhow::Result<Vec<ApiServer>> =
+            assets.iter().map(|at| ApiServer::start(at, With::default())).collect();
         started.map_err(|error| format!("{error:#}"))
     });
     match started {
@@ -81,23 +101,24 @@ pub struct ApiServer {
     assets: PathBuf,
     directory: PathBuf,
     version: String,
+    url: String,
     /// Holds the open end of the guard's standard input.
     _guard: Child,
 }
 
 impl ApiServer {
     /// Starts one from the programs of a directory and waits until it is ready.
-    fn start(assets: &Path) -> anyhow::Result<Self> {
+    pub fn start(assets: &Path, with: With) -> anyhow::Result<Self> {
         for _ in 1..STARTS_MAX {
-            match Self::try_start(assets) {
+            match Self::try_start(assets, with) {
                 Err(error) if format!("{error:#}").contains("address already in use") => {}
                 outcome => return outcome,
             }
         }
-        Self::try_start(assets)
+        Self::try_start(assets, with)
     }
 
-    fn try_start(assets: &Path) -> anyhow::Result<Self> {
+    fn try_start(assets: &Path, with: With) -> anyhow::Result<Self> {
         // The guard removes it: at the end of a program nothing else does.
         let directory = tempfile::Builder::new().prefix("sorcha-api-").tempdir()?.keep();
         std::fs::write(directory.join("pids"), "")?;
@@ -109,9 +130,15 @@ impl ApiServer {
             .stderr(Stdio::null())
             .spawn()
             .context("sh could not be started")?;
-        let mut server = Self { assets: assets.to_owned(), directory, version: String::new(), _guard: guard };
-
         let [client, peer, secure] = free_ports()?;
+        let mut server = Self {
+            assets: assets.to_owned(),
+            directory,
+            version: String::new(),
+            url: format!("https://127.0.0.1:{secure}"),
+            _guard: guard,
+        };
+
         let store = format!("http://127.0.0.1:{client}");
         let mut etcd = server.spawn(
             "etcd",
@@ -124,27 +151,26 @@ impl ApiServer {
                 "--unsafe-no-fsync".to_owned(),
             ],
         )?;
-        server.write_credentials(secure)?;
-        let mut api = server.spawn(
-            "kube-apiserver",
-            &[
-                format!("--etcd-servers={store}"),
-                "--bind-address=127.0.0.1".to_owned(),
-                "--advertise-address=127.0.0.1".to_owned(),
-                "--endpoint-reconciler-type=none".to_owned(),
-                format!("--secure-port={secure}"),
-                format!("--tls-cert-file={}", server.path("server.crt")),
-                format!("--tls-private-key-file={}", server.path("server.key")),
-                format!("--token-auth-file={}", server.path("tokens.csv")),
-                "--authorization-mode=RBAC".to_owned(),
-                "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
-                "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-                format!("--service-account-key-file={}", server.path("server.crt")),
-                format!("--service-account-signing-key-file={}", server.path("server.key")),
-                // Nobody makes the accounts that it would wait for.
-                "--disable-admission-plugins=ServiceAccount".to_owned(),
-            ],
-        )?;
+        server.write_credentials()?;
+        let mut args = if with.audit { server.write_policy()? } else { Vec::new() };
+        args.extend([
+            format!("--etcd-servers={store}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            "--advertise-address=127.0.0.1".to_owned(),
+            "--endpoint-reconciler-type=none".to_owned(),
+            format!("--secure-port={secure}"),
+            format!("--tls-cert-file={}", server.path("server.crt")),
+            format!("--tls-private-key-file={}", server.path("server.key")),
+            format!("--token-auth-file={}", server.path("tokens.csv")),
+            "--authorization-mode=RBAC".to_owned(),
+            "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+            format!("--service-account-key-file={}", server.path("server.crt")),
+            format!("--service-account-signing-key-file={}", server.path("server.key")),
+            // Nobody makes the accounts that it would wait for.
+            "--disable-admission-plugins=ServiceAccount".to_owned(),
+        ]);
+        let mut api = server.spawn("kube-apiserver", &args)?;
         let ready = wait::until("an API server that is ready", READY, || {
             if let Some(name) = ended(&mut etcd, "etcd").or_else(|| ended(&mut api, "kube-apiserver")) {
                 return Some(Err(name));
@@ -160,12 +186,45 @@ impl ApiServer {
         let version = server.kubectl(&["get", "--raw", "/version"])?.ok()?.json()?;
         let version = version["gitVersion"].as_str().context("a server has a version")?;
         version.clone_into(&mut server.version);
+        if with.controllers {
+            server.spawn(
+                CONTROLLERS,
+                &[
+                    format!("--kubeconfig={}", server.path("kubeconfig")),
+                    format!("--controllers={CONTROLLERS_RUN}"),
+                    "--leader-elect=false".to_owned(),
+                    "--secure-port=0".to_owned(),
+                ],
+            )?;
+        }
         Ok(server)
     }
 
     /// Such as `v1.33.13`.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Such as `https://127.0.0.1:20000`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A file that holds its root certificate.
+    pub fn root_file(&self) -> PathBuf {
+        self.directory.join("ca.crt")
+    }
+
+    /// A client that may do everything.
+    pub fn rest(&self) -> anyhow::Result<Rest> {
+        let token = std::fs::read_to_string(self.path("tokens.csv"))?;
+        let token = token.split(',').next().context("the first column is the token")?;
+        Rest::new(&self.url, &std::fs::read(self.root_file())?, token)
+    }
+
+    /// Its log of requests; empty for ever where it was started without one.
+    pub fn audit(&self) -> Audit {
+        Audit::new(self.directory.join("audit.log"))
     }
 
     fn path(&self, name: &str) -> String {
@@ -195,7 +254,7 @@ impl ApiServer {
     }
 
     /// A certificate for the server, a token for the tests, and a kubeconfig with both.
-    fn write_credentials(&self, port: u16) -> anyhow::Result<()> {
+    fn write_credentials(&self) -> anyhow::Result<()> {
         let (root_key, key) = (KeyPair::generate()?, KeyPair::generate()?);
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -213,13 +272,24 @@ impl ApiServer {
             "current-context": "tests",
             "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": "tests"}}],
             "clusters": [{"name": "tests", "cluster": {
-                "server": format!("https://127.0.0.1:{port}"),
+                "server": self.url,
                 "certificate-authority": self.path("ca.crt"),
             }}],
             "users": [{"name": "tests", "user": {"token": token}}],
         });
         std::fs::write(self.path("kubeconfig"), kubeconfig.to_string())?;
         Ok(())
+    }
+
+    /// Says what goes into the log of requests, and returns the arguments that want it.
+    fn write_policy(&self) -> anyhow::Result<Vec<String>> {
+        std::fs::write(self.path("audit.yaml"), audit::POLICY)?;
+        Ok(vec![
+            format!("--audit-policy-file={}", self.path("audit.yaml")),
+            format!("--audit-log-path={}", self.path("audit.log")),
+            // In one file: it goes with its server.
+            "--audit-log-maxsize=100000".to_owned(),
+        ])
     }
 
     /// Runs `kubectl` against it, as a user who may do everything.

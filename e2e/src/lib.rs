@@ -4,10 +4,15 @@
 //! code under test.
 
 pub mod apiserver;
+pub mod audit;
 pub mod network;
+pub mod node;
+pub mod operator;
 pub mod peer;
 pub mod ports;
 pub mod programs;
+pub mod proxy;
+pub mod rest;
 pub mod wait;
 
 /// Says loudly that a test did not run, and why; `cargo xtask test` counts these lines.

@@ -51,17 +51,17 @@ const KUBERNETES_VERSION: &[&str] =
 const API_PROGRAMS: &[(&str, &str)] = &[
     ("go.etcd.io/etcd/server/v3", "etcd"),
     ("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
+    ("k8s.io/kubernetes/cmd/kube-controller-manager", "kube-controller-manager"),
     ("k8s.io/kubernetes/cmd/kubectl", "kubectl"),
 ];
 
 const NODE_PROGRAMS: &[(&str, &str)] = &[
-    ("k8s.io/kubernetes/cmd/kube-controller-manager", "kube-controller-manager"),
     ("k8s.io/kubernetes/cmd/kube-scheduler", "kube-scheduler"),
     ("k8s.io/kubernetes/cmd/kube-proxy", "kube-proxy"),
     ("k8s.io/kubernetes/cmd/kubelet", "kubelet"),
 ];
 
-/// API servers of the oldest and newest supported release: the ends of what k8s-openapi 0.29 knows, the newest patch of
+/// API servers, with their controllers, of the oldest and newest supported release: the ends of what k8s-openapi 0.29 knows, the newest patch of
 /// each. The release's own module says which etcd belongs to it.
 pub(super) const RELEASES: [Set; 2] = [
     Set {
