@@ -4,5 +4,7 @@
 //! plan itself is made in `sorcha-operator-plan`, which does no IO. This crate never imports the peer: it
 //! starts the peer's binary, writes its configuration file and speaks HTTP with it.
 
+pub mod ca;
 pub mod cli;
 pub mod local;
+pub mod peers;
