@@ -6,6 +6,7 @@
 mod assets;
 mod bench;
 mod chart;
+mod cluster;
 mod generate;
 mod image;
 mod lint;
@@ -49,11 +50,17 @@ enum Verb {
     Assets(assets::Args),
     /// Build container images, as archives for `docker load`, `ctr images import` and registries' tools.
     Image(image::Args),
+    /// A whole Kubernetes of one node on this machine, to test on.
+    Cluster(cluster::Args),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let outcome = shell::Workspace::find().and_then(|workspace| match cli.verb {
+    // The node's own processes run far from any clone.
+    if let Verb::Cluster(args) = &cli.verb {
+        return finish(cluster::run(shell::Workspace::find, args));
+    }
+    finish(shell::Workspace::find().and_then(|workspace| match cli.verb {
         Verb::Up(args) => up::run(&workspace, &args),
         Verb::Test(args) => test::run(&workspace, &args),
         Verb::Tidy => tidy::run(&workspace),
@@ -62,7 +69,11 @@ fn main() -> ExitCode {
         Verb::Bench(args) => bench::run(&workspace, &args),
         Verb::Assets(args) => assets::run(&args),
         Verb::Image(args) => image::run(&workspace, &args),
-    });
+        Verb::Cluster(args) => cluster::run(|| Ok(workspace), &args),
+    }))
+}
+
+fn finish(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

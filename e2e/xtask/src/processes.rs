@@ -25,6 +25,12 @@ fn parse_stat(stat: &str) -> Option<(i32, char)> {
     Some((fields.next()?.parse().ok()?, state))
 }
 
+/// Children of a process.
+pub(crate) fn children(parent: u32) -> Vec<i32> {
+    let of = parent.cast_signed();
+    table().into_iter().filter(|(_, (parent, _))| *parent == of).map(|(pid, _)| pid).collect()
+}
+
 /// All descendants of a process.
 pub(crate) fn descendants(root: u32) -> BTreeSet<i32> {
     let table = table();

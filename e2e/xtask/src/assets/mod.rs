@@ -70,6 +70,36 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Where a node's programs lie, each built where it was missing.
+pub(crate) struct Node {
+    /// Kubernetes' own, etcd among them.
+    pub(crate) kubernetes: PathBuf,
+    /// CoreDNS.
+    pub(crate) coredns: PathBuf,
+    /// What holds a pod's namespaces.
+    pub(crate) pause: PathBuf,
+    /// Helm 3.
+    pub(crate) helm: PathBuf,
+    /// Release of Kubernetes.
+    pub(crate) version: &'static str,
+}
+
+/// Builds what a node needs and says where it lies.
+pub(crate) fn node() -> Result<Node> {
+    let assets = directory()?;
+    let newest = &RELEASES[1];
+    let mut wanted = vec![newest, &HELM[0]];
+    wanted.extend(&NODE);
+    build(&assets, &wanted)?;
+    Ok(Node {
+        kubernetes: assets.join(newest.directory),
+        coredns: assets.join("coredns/coredns"),
+        pause: assets.join("pause/pause"),
+        helm: assets.join("helm3/helm"),
+        version: newest.version,
+    })
+}
+
 fn build(directory: &Path, wanted: &[&Set]) -> Result<()> {
     let missing: Vec<&&Set> = wanted.iter().filter(|set| !set.is_built(directory)).collect();
     if let Some(newest) = missing.iter().filter_map(|set| set.go).max() {

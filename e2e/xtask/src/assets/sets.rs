@@ -140,7 +140,7 @@ pub(super) const NODE: [Set; 3] = [
         go: None,
         source: Source::Rust(include_str!("pause.rs")),
         version_in: &[],
-        programs: &[("pause", "pause")],
+        programs: &[("pause.rs", "pause")],
     },
 ];
 

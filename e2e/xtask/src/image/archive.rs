@@ -12,7 +12,7 @@ use super::tar::Tar;
 /// What an image is called and holds.
 #[derive(Debug, Clone)]
 pub(super) struct Image {
-    /// Without a registry: `sorcha-peer`.
+    /// With its registry where it has one: `sorcha-peer`.
     pub(super) name: String,
     /// Such as `0.1.0`.
     pub(super) tag: String,
@@ -86,7 +86,7 @@ impl Image {
                 "annotations": {
                     "org.opencontainers.image.ref.name": self.tag,
                     // What containerd takes as the whole name.
-                    "io.containerd.image.name": format!("docker.io/library/{}:{}", self.name, self.tag),
+                    "io.containerd.image.name": self.whole_name(),
                 },
             }],
         })
@@ -101,6 +101,12 @@ impl Image {
             tar.file(&format!("blobs/sha256/{name}"), 0o644, content)?;
         }
         Ok(tar.finish())
+    }
+
+    /// With the registry and the folder that stand for none.
+    fn whole_name(&self) -> String {
+        let registry = if self.name.contains('/') { "" } else { "docker.io/library/" };
+        format!("{registry}{}:{}", self.name, self.tag)
     }
 
     fn docker(&self, layer: &str, id: &str, config: &[u8]) -> Result<Vec<u8>> {

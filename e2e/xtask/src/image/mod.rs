@@ -22,14 +22,14 @@ use tar::{Owner, ROOT, Tar};
 Builds static programs and writes, for each, an OCI archive and a docker-archive. No container engine is needed; the
 same programs give the same bytes.
 
-  docker load -i target/image/sorcha-peer.docker.tar
-  ctr -n k8s.io images import target/image/sorcha-peer.oci.tar
-  kind load image-archive target/image/sorcha-peer.docker.tar
-  skopeo copy oci-archive:target/image/sorcha-peer.oci.tar docker://registry.example.org/sorcha-peer:0.1.0")]
+  docker load -i target/images/sorcha-peer.docker.tar
+  ctr -n k8s.io images import target/images/sorcha-peer.oci.tar
+  kind load image-archive target/images/sorcha-peer.docker.tar
+  skopeo copy oci-archive:target/images/sorcha-peer.oci.tar docker://registry.example.org/sorcha-peer:0.1.0")]
 pub(crate) struct Args {
     /// Which [default: both]
     program: Option<Program>,
-    /// Directory to write to [default: image in cargo's target directory]
+    /// Directory to write to [default: images in cargo's target directory]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Tag of the images [default: the version]
@@ -59,7 +59,7 @@ const PROFILE: &str = "image";
 const USER: u32 = 65_532;
 
 impl Program {
-    const ALL: [Self; 2] = [Self::Peer, Self::Operator];
+    pub(crate) const ALL: [Self; 2] = [Self::Peer, Self::Operator];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -103,7 +103,26 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 
 /// Where images are written unless the command line says otherwise.
 pub(crate) fn directory(workspace: &Workspace) -> Result<PathBuf> {
-    Ok(workspace.target_directory()?.join("image"))
+    Ok(workspace.target_directory()?.join("images"))
+}
+
+/// Where the OCI archive of a program's image lies in a directory of images.
+pub(crate) fn oci_archive(directory: &Path, program: Program) -> PathBuf {
+    directory.join(format!("{}.oci.tar", program.name()))
+}
+
+/// The image of a program of another's making, as an OCI archive.
+pub(crate) fn single(name: &str, tag: &str, binary: &[u8]) -> Result<Vec<u8>> {
+    let mut layer = Tar::default();
+    layer.file("program", 0o755, binary)?;
+    let image = Image {
+        name: name.to_owned(),
+        tag: tag.to_owned(),
+        layer: layer.finish(),
+        config: json!({"Entrypoint": ["/program"], "User": format!("{USER}:{USER}")}),
+        architecture: ARCHITECTURE,
+    };
+    Ok(image.archives()?.oci)
 }
 
 /// Builds the programs and writes their images into the directory.
