@@ -4,7 +4,19 @@
 //! plan itself is made in `sorcha-operator-plan`, which does no IO. This crate never imports the peer: it
 //! starts the peer's binary, writes its configuration file and speaks HTTP with it.
 
+pub mod api;
+pub mod apply;
+pub mod backoff;
 pub mod ca;
 pub mod cli;
+pub mod client;
+pub mod controller;
+pub mod health;
+pub mod kind;
 pub mod local;
+pub mod observe;
+pub mod operator;
+pub mod pass;
 pub mod peers;
+pub mod queue;
+pub mod report;

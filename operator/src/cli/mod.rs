@@ -6,6 +6,7 @@ pub mod crd;
 pub mod exit;
 pub mod local;
 pub mod render;
+pub mod run;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ Exit codes: 0 ok, 1 failed, 2 usage or bad input, 3 unreachable, 4 refused, 5 ti
 enum Verb {
     /// Run a network as processes on this machine, in the foreground.
     Local(local::LocalArgs),
+    /// Look after the networks of a Kubernetes cluster.
+    Run(Box<run::RunArgs>),
     /// Print the Kubernetes objects of a network, without a cluster.
     Render(render::RenderArgs),
     /// Print the CustomResourceDefinition of SorchaPeerNetwork.
@@ -52,6 +55,7 @@ pub fn main() -> ExitCode {
     };
     let outcome = match cli.verb {
         Verb::Local(args) => local::run(args),
+        Verb::Run(args) => run::run(&args),
         Verb::Render(args) => render::run(&args),
         Verb::Crd(args) => crd::run(&args),
         Verb::Completions { shell } => completions(shell),

@@ -1,0 +1,187 @@
+//! Carries out a plan at the API server, and writes nothing that is there already.
+//!
+//! Knows objects and their comparison; leaves no choice open that the plan has not made.
+
+pub mod compare;
+mod ownership;
+pub mod step;
+
+use kube::core::ObjectMeta;
+use serde_json::Value;
+use sorcha_operator_plan::observed::{Foreign, ObjectName, Refused};
+use tracing::info;
+
+use crate::api::{ApiError, Class, Objects, name_of};
+use crate::kind::Kind;
+use crate::observe::{Cache, NetworkKey};
+
+/// Why a plan was not carried out to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The API server did not take an object; what was applied before it stays.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// A mistake of this program.
+    #[error("the plan holds {0}, which is no object that the operator applies, a mistake of this program")]
+    Unknown(String),
+    /// A StatefulSet that was to be made again does not go away.
+    #[error("StatefulSet {set} is still there {seconds} s after its deletion: see its finalizers")]
+    StaysThere {
+        /// Its name.
+        set: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+}
+
+impl ApplyError {
+    /// What to do about it.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Api(error) => error.class(),
+            Self::Unknown(_) => Class::Refused,
+            Self::StaysThere { .. } => Class::Unavailable,
+        }
+    }
+}
+
+/// What became of a plan's objects.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Objects that were written.
+    pub written: Vec<ObjectName>,
+    /// Objects of others under planned names.
+    pub foreign: Vec<Foreign>,
+    /// Objects that the API server does not take.
+    pub refused: Vec<Refused>,
+}
+
+/// The network whose objects are applied.
+pub struct Target<'a> {
+    /// Its place.
+    pub key: &'a NetworkKey,
+    /// `metadata.uid` of its manifest.
+    pub uid: &'a str,
+}
+
+/// Carries out plans.
+pub struct Executor<'a> {
+    /// The way to the API server.
+    pub objects: &'a Objects,
+    /// What is known already.
+    pub cache: &'a Cache,
+    /// For whom.
+    pub target: Target<'a>,
+}
+
+/// What is to be done with one object.
+enum Verdict {
+    /// It is as it should be.
+    Same,
+    /// It is to be written; it is already there or not.
+    Write { exists: bool },
+    /// Somebody else's.
+    Foreign(Foreign),
+}
+
+impl Executor<'_> {
+    /// Applies objects in their order. StatefulSets are tried first without effect, so that a pod template that the
+    /// API server refuses leaves everything as it is; `recreated` names those that are deleted before.
+    pub async fn apply(&self, objects: &[Value], recreated: &[&str]) -> Result<Applied, ApplyError> {
+        let mut applied = Applied::default();
+        let mut writes = Vec::new();
+        let verdicts = futures::future::join_all(objects.iter().map(|object| self.verdict(object))).await;
+        for (object, verdict) in objects.iter().zip(verdicts) {
+            match verdict? {
+                (_, Verdict::Same) => {}
+                (_, Verdict::Foreign(foreign)) => applied.foreign.push(foreign),
+                (kind, Verdict::Write { exists }) => writes.push((kind, object, exists)),
+            }
+        }
+        for (_, object, exists) in writes.iter().filter(|(kind, ..)| *kind == Kind::StatefulSet) {
+            self.try_set(object, *exists && recreated.contains(&name_of(object)), &mut applied).await?;
+        }
+        if !applied.refused.is_empty() {
+            return Ok(applied);
+        }
+        for (kind, object, exists) in writes {
+            match self.write(kind, object).await {
+                Ok(()) => {
+                    let verb = if exists { "changed" } else { "made" };
+                    info!(network = %self.target.key, kind = kind.name(), name = name_of(object), "{verb}");
+                    applied.written.push(object_name(kind, object));
+                }
+                Err(error) if error.class() == Class::Refused => {
+                    applied.refused.push(refused(kind, object, &error));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(applied)
+    }
+
+    /// Whether an object must be written: without a request where nothing has changed since it was verified.
+    async fn verdict(&self, object: &Value) -> Result<(Kind, Verdict), ApplyError> {
+        let kind = Kind::of(object).ok_or_else(|| ApplyError::Unknown(object["kind"].to_string()))?;
+        let name = name_of(object);
+        let digest = compare::digest(object);
+        if let Some(seen) = self.cache.object(self.target.key, kind, name)
+            && seen.verified.as_ref().is_some_and(|(version, it)| *version == seen.version && **it == *digest)
+        {
+            return Ok((kind, Verdict::Same));
+        }
+        let Some(live) = self.objects.get(kind, &self.target.key.namespace, name).await? else {
+            return Ok((kind, Verdict::Write { exists: false }));
+        };
+        if let Some(owner) = ownership::stranger(&live, &self.target) {
+            let object = object_name(kind, object);
+            return Ok((kind, Verdict::Foreign(Foreign { object, owner })));
+        }
+        if let Some(field) = compare::difference(&compare::sealed(object), &live) {
+            tracing::debug!(network = %self.target.key, kind = kind.name(), name, field, "differs");
+            return Ok((kind, Verdict::Write { exists: true }));
+        }
+        self.cache.verified(self.target.key, kind, &metadata(&live), &digest);
+        Ok((kind, Verdict::Same))
+    }
+
+    /// A set that is to be made anew is tried under another name: its old self would refuse the change.
+    async fn try_set(&self, set: &Value, anew: bool, applied: &mut Applied) -> Result<(), ApplyError> {
+        let mut tried = compare::sealed(set);
+        if anew {
+            tried["metadata"]["name"] = format!("{}-check", name_of(set)).into();
+        }
+        match self.objects.dry_run(Kind::StatefulSet, &self.target.key.namespace, &tried).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.class() == Class::Refused => {
+                applied.refused.push(refused(Kind::StatefulSet, set, &error));
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn write(&self, kind: Kind, object: &Value) -> Result<(), ApiError> {
+        let sealed = compare::sealed(object);
+        let live = self.objects.apply(kind, &self.target.key.namespace, &sealed).await?;
+        self.cache.verified(self.target.key, kind, &metadata(&live), &compare::digest(object));
+        Ok(())
+    }
+}
+
+/// Of an object as the API server gave it.
+fn metadata(live: &Value) -> ObjectMeta {
+    serde_json::from_value(live["metadata"].clone()).unwrap_or_default()
+}
+
+fn object_name(kind: Kind, object: &Value) -> ObjectName {
+    ObjectName { kind: kind.name().to_owned(), name: name_of(object).to_owned() }
+}
+
+fn refused(kind: Kind, object: &Value, error: &ApiError) -> Refused {
+    let (reason, message) = match error {
+        ApiError::Answered { reason, message, .. } => (reason.clone(), message.clone()),
+        other => ("Failed".to_owned(), other.to_string()),
+    };
+    Refused { object: object_name(kind, object), reason, message }
+}
