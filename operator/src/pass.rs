@@ -5,17 +5,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use sorcha_crds::{SorchaPeerNetwork, SorchaPeerNetworkStatus};
 use sorcha_operator_plan::check::check_network;
-use sorcha_operator_plan::observed::{Foreign, ObservedNetwork, Refused};
-use sorcha_operator_plan::status::{self, ObservedPeers};
-use sorcha_operator_plan::{ObservedCluster, Validated, plan, validate};
+use sorcha_operator_plan::observed::{Foreign, ObservedNetwork, ObservedPod, Refused};
+use sorcha_operator_plan::status::{self, Note};
+use sorcha_operator_plan::step::{PeerAddress, Step};
+use sorcha_operator_plan::{Invalid, NetworkPlan, Validated, names, plan, validate};
 
 use crate::api::{ApiError, Class, Objects};
 use crate::apply::{ApplyError, Executor, Target};
-use crate::backoff::{Backoff, jittered};
+use crate::backoff::Backoff;
 use crate::ca::{Authorities, CaError};
 use crate::health::Sources;
 use crate::observe::{Cache, Network, NetworkKey, Surroundings};
@@ -32,6 +32,9 @@ pub enum PassError {
     /// Certificates were not read or issued.
     #[error(transparent)]
     Certificates(#[from] CaError),
+    /// A peer did not do what it was told.
+    #[error("{0}")]
+    Peer(String),
     /// The status was not written.
     #[error(transparent)]
     Report(ApiError),
@@ -47,6 +50,7 @@ impl PassError {
             Self::Apply(error) => error.class(),
             Self::Certificates(error) => error.class(),
             Self::Report(error) => error.class(),
+            Self::Peer(_) => Class::Unavailable,
             Self::Broken(_) => Class::Refused,
         }
     }
@@ -56,6 +60,7 @@ impl PassError {
         match self {
             Self::Apply(_) => "apply",
             Self::Certificates(_) => "certificates",
+            Self::Peer(_) => "peer",
             Self::Report(_) => "report",
             Self::Broken(_) => "check",
         }
@@ -168,51 +173,51 @@ impl Pass<'_> {
     async fn run(&mut self, network: Network) -> Result<Option<Duration>, PassError> {
         let validated = match validate(self.manifest) {
             Ok(validated) => validated,
-            Err(invalid) => {
-                let now = Time(Timestamp::now());
-                let generation = self.manifest.metadata.generation;
-                let status = status::status_invalid(&invalid, generation, self.status_before(), &now);
-                self.report(&status).await?;
-                return Ok(None);
-            }
+            Err(invalid) => return self.invalid(&invalid).await,
         };
         let uid = self.manifest.metadata.uid.as_deref().unwrap_or_default();
-        let mut seen = self.observe(network, &validated, uid).await?;
-        let cluster = ObservedCluster {
-            image_default: seen.image_default.clone(),
-            ..ObservedCluster::empty(&validated)
+        let mut seen = self.observe(&network, &validated, uid).await?;
+        let mut decided = plan(&validated, &seen);
+        if let Ok(plan) = &decided
+            && self.ensure(&validated, plan).await?
+        {
+            seen.authority = self.tools.authorities.observe(self.key, &validated, &network.secrets()).await?;
+            decided = sorcha_operator_plan::plan(&validated, &seen);
+        }
+        let plan = match decided {
+            Ok(plan) => plan,
+            Err(invalid) => return self.invalid(&invalid).await,
         };
-        let plan = plan(&validated, &cluster);
         if let Some(broken) = check_network(&plan, &validated).first() {
             return Err(PassError::Broken(broken.to_string()));
         }
-        let target = Target { key: self.key, uid };
-        let executor = Executor { objects: &self.tools.objects, cache: &self.tools.cache, target };
-        let applied = executor.apply(&plan.objects.to_json(), &[]).await?;
-        self.writes += applied.written.len();
-        let is_refused = !applied.refused.is_empty();
-        seen.foreign = applied.foreign;
-        seen.refused = applied.refused;
-        self.memory.foreign.clone_from(&seen.foreign);
-        self.memory.refused.clone_from(&seen.refused);
-        let pods = || seen.pools.values().flat_map(|pool| pool.pods.values());
-        let peers = ObservedPeers {
-            existing: pods().count() as u32,
-            ready: pods().filter(|pod| pod.is_ready).count() as u32,
-        };
-        let now = Time(Timestamp::now());
-        let status = status::status(&validated, peers, self.status_before(), &now);
+        let done = self.execute(&validated, &plan, uid, &mut seen).await;
+        let status = status::status(&validated, &plan, &seen, self.status_before());
+        let reported = self.report(&status).await;
+        let again = done?;
+        reported?;
+        let again = again.or(plan.again_after);
+        Ok(if seen.foreign.is_empty() { again } else { Some(again.map_or(FOREIGN, |it| it.min(FOREIGN))) })
+    }
+
+    async fn invalid(&mut self, invalid: &Invalid) -> Result<Option<Duration>, PassError> {
+        let now = Timestamp::now().as_millisecond();
+        let generation = self.manifest.metadata.generation;
+        let status = status::status_invalid(invalid, generation, now, self.status_before());
         self.report(&status).await?;
-        if is_refused {
-            let (Next::After(wait) | Next::NotBefore(wait)) = self.memory.wait(Class::Refused);
-            return Ok(Some(wait));
-        }
-        Ok((!seen.foreign.is_empty()).then(|| jittered(FOREIGN)))
+        Ok(None)
+    }
+
+    async fn ensure(&mut self, validated: &Validated, plan: &NetworkPlan) -> Result<bool, PassError> {
+        let authorities = &self.tools.authorities;
+        let wrote = authorities.ensure(self.key, validated, &plan.authority, &plan.certificates).await?;
+        self.writes += usize::from(wrote);
+        Ok(wrote)
     }
 
     async fn observe(
         &self,
-        network: Network,
+        network: &Network,
         validated: &Validated,
         uid: &str,
     ) -> Result<ObservedNetwork, PassError> {
@@ -223,9 +228,121 @@ impl Pass<'_> {
         };
         let mut seen = network.observed(self.key, uid, &surroundings);
         seen.authority = self.tools.authorities.observe(self.key, validated, &network.secrets()).await?;
-        seen.foreign.clone_from(&self.memory.foreign);
+        let target = Target { key: self.key, uid };
+        seen.foreign = target.still_foreign(&self.tools.objects, &self.memory.foreign).await?;
         seen.refused.clone_from(&self.memory.refused);
+        self.ask(validated, &mut seen).await;
         Ok(seen)
+    }
+
+    /// Asks every peer that has an address.
+    async fn ask(&self, validated: &Validated, seen: &mut ObservedNetwork) {
+        let mut pods: Vec<&mut ObservedPod> =
+            seen.pools.values_mut().flat_map(|pool| pool.pods.values_mut()).collect();
+        pods.retain(|pod| pod.address.is_some() && !pod.is_terminating);
+        let address = |pod: &ObservedPod| PeerAddress {
+            pod: pod.name.clone(),
+            pod_uid: pod.uid.clone(),
+            uri: names::peer_uri(&validated.spec.tls.trust_domain, &validated.network_id, &pod.name),
+            address: pod.address.expect("those without were left out"),
+        };
+        let peers: Vec<PeerAddress> = pods.iter().map(|pod| address(pod)).collect();
+        if peers.is_empty() {
+            return;
+        }
+        let answers = self.tools.peers.ask(self.key, validated, &peers).await;
+        for (pod, answer) in pods.into_iter().zip(answers) {
+            pod.peer = answer.peer;
+            pod.drain = answer.drain;
+        }
+    }
+
+    /// Carries out the plan; `seen` is then what it was found to be. Returns when to look again.
+    async fn execute(
+        &mut self,
+        validated: &Validated,
+        plan: &NetworkPlan,
+        uid: &str,
+        seen: &mut ObservedNetwork,
+    ) -> Result<Option<Duration>, PassError> {
+        let target = Target { key: self.key, uid };
+        let executor = Executor { objects: &self.tools.objects, cache: &self.tools.cache, target };
+        let (before, after): (Vec<&Step>, Vec<&Step>) =
+            plan.steps.iter().partition(|step| step.is_before_objects());
+        let objects = plan.objects.to_json();
+        let recreated: Vec<&str> = before
+            .iter()
+            .filter_map(|step| match step {
+                Step::RecreateSet { set, .. } => Some(set.as_str()),
+                _ => None,
+            })
+            .collect();
+        let mut applied = executor.judge(&objects, &recreated).await?;
+        if applied.refused.is_empty() {
+            for step in before {
+                self.step(&executor, validated, step).await?;
+            }
+            executor.write(&objects, &mut applied).await?;
+        }
+        self.writes += applied.written.len();
+        let strangers = applied.foreign.len();
+        seen.foreign.extend(applied.foreign);
+        seen.refused = applied.refused;
+        self.memory.foreign.clone_from(&seen.foreign);
+        self.memory.refused.clone_from(&seen.refused);
+        if !seen.refused.is_empty() {
+            let (Next::After(wait) | Next::NotBefore(wait)) = self.memory.wait(Class::Refused);
+            return Ok(Some(wait));
+        }
+        // what others have in the way changes the plan
+        if strangers > 0 {
+            return Ok(Some(Duration::ZERO));
+        }
+        for step in after {
+            self.step(&executor, validated, step).await?;
+        }
+        Ok(None)
+    }
+
+    async fn step(
+        &mut self,
+        executor: &Executor<'_>,
+        validated: &Validated,
+        step: &Step,
+    ) -> Result<(), PassError> {
+        let (key, peers) = (self.key, &self.tools.peers);
+        match step {
+            Step::RecreateSet { set, uid, why } => {
+                executor.recreate_set(set, uid, why).await?;
+                self.tell(false, "StatefulSetRecreated", why).await;
+            }
+            Step::GrowClaim { claim, size } => executor.grow_claim(claim, size).await?,
+            Step::ReplacePod { pod, uid, why } => {
+                if executor.replace_pod(pod, uid, why).await? {
+                    self.tell(false, "PeerReplaced", why).await;
+                }
+            }
+            Step::Prune(object) => {
+                executor.prune(object).await?;
+            }
+            Step::Reload(peer) => {
+                return peers.reload(key, validated, peer).await.map_err(PassError::Peer);
+            }
+            Step::Drain { peer, leaving, leave } => {
+                let drained = peers.drain(key, validated, peer, leaving, *leave).await;
+                return drained.map(|_| ()).map_err(PassError::Peer);
+            }
+            Step::Resume(peer) => {
+                return peers.resume(key, validated, peer).await.map_err(PassError::Peer);
+            }
+        }
+        self.writes += 1;
+        Ok(())
+    }
+
+    async fn tell(&self, is_warning: bool, reason: &str, note: &str) {
+        let note = Note { is_warning, reason: reason.to_owned(), note: note.to_owned() };
+        self.tools.reporter.tell(self.manifest, &note).await;
     }
 
     /// The status as it is: what was written last, while the watch has not shown it.
@@ -249,8 +366,8 @@ impl Pass<'_> {
         let Some(version) = written.map_err(PassError::Report)? else { return Ok(()) };
         self.writes += 1;
         self.memory.status = Some((version, Box::new(after.clone())));
-        for occurrence in report::transitions(before.as_ref(), after) {
-            self.tools.reporter.tell(self.manifest, &occurrence).await;
+        for note in status::events(before.as_ref(), after) {
+            self.tools.reporter.tell(self.manifest, &note).await;
         }
         Ok(())
     }

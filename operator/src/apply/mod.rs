@@ -54,6 +54,16 @@ pub struct Applied {
     pub foreign: Vec<Foreign>,
     /// Objects that the API server does not take.
     pub refused: Vec<Refused>,
+    /// What is to be written.
+    writes: Vec<Write>,
+}
+
+/// One object of the plan that is to be written.
+#[derive(Debug)]
+struct Write {
+    index: usize,
+    kind: Kind,
+    exists: bool,
 }
 
 /// The network whose objects are applied.
@@ -62,6 +72,25 @@ pub struct Target<'a> {
     pub key: &'a NetworkKey,
     /// `metadata.uid` of its manifest.
     pub uid: &'a str,
+}
+
+impl Target<'_> {
+    /// Those of the foreign objects that are still there and still foreign.
+    pub async fn still_foreign(
+        &self,
+        objects: &Objects,
+        known: &[Foreign],
+    ) -> Result<Vec<Foreign>, ApplyError> {
+        let mut still = Vec::new();
+        for foreign in known {
+            let Some(kind) = Kind::named(&foreign.object.kind) else { continue };
+            let live = objects.get(kind, &self.key.namespace, &foreign.object.name).await?;
+            if let Some(owner) = live.and_then(|live| ownership::stranger(&live, self)) {
+                still.push(Foreign { object: foreign.object.clone(), owner });
+            }
+        }
+        Ok(still)
+    }
 }
 
 /// Carries out plans.
@@ -85,30 +114,37 @@ enum Verdict {
 }
 
 impl Executor<'_> {
-    /// Applies objects in their order. StatefulSets are tried first without effect, so that a pod template that the
-    /// API server refuses leaves everything as it is; `recreated` names those that are deleted before.
-    pub async fn apply(&self, objects: &[Value], recreated: &[&str]) -> Result<Applied, ApplyError> {
+    /// Finds out which objects are to be written, and tries StatefulSets without effect, so that a pod template that
+    /// the API server refuses leaves everything as it is. `recreated` names the sets that are deleted before.
+    pub async fn judge(&self, objects: &[Value], recreated: &[&str]) -> Result<Applied, ApplyError> {
         let mut applied = Applied::default();
-        let mut writes = Vec::new();
         let verdicts = futures::future::join_all(objects.iter().map(|object| self.verdict(object))).await;
-        for (object, verdict) in objects.iter().zip(verdicts) {
+        for (index, verdict) in verdicts.into_iter().enumerate() {
             match verdict? {
                 (_, Verdict::Same) => {}
                 (_, Verdict::Foreign(foreign)) => applied.foreign.push(foreign),
-                (kind, Verdict::Write { exists }) => writes.push((kind, object, exists)),
+                (kind, Verdict::Write { exists }) => applied.writes.push(Write { index, kind, exists }),
             }
         }
-        for (_, object, exists) in writes.iter().filter(|(kind, ..)| *kind == Kind::StatefulSet) {
-            self.try_set(object, *exists && recreated.contains(&name_of(object)), &mut applied).await?;
+        for Write { index, kind, exists } in &applied.writes {
+            if *kind != Kind::StatefulSet {
+                continue;
+            }
+            let set = &objects[*index];
+            applied.refused.extend(self.try_set(set, *exists && recreated.contains(&name_of(set))).await?);
         }
-        if !applied.refused.is_empty() {
-            return Ok(applied);
-        }
-        for (kind, object, exists) in writes {
-            match self.write(kind, object).await {
+        Ok(applied)
+    }
+
+    /// Writes what is to be written, in the order of the objects.
+    pub async fn write(&self, objects: &[Value], applied: &mut Applied) -> Result<(), ApplyError> {
+        for Write { index, kind, exists } in std::mem::take(&mut applied.writes) {
+            let object = &objects[index];
+            let name = name_of(object);
+            match self.put(kind, object).await {
                 Ok(()) => {
                     let verb = if exists { "changed" } else { "made" };
-                    info!(network = %self.target.key, kind = kind.name(), name = name_of(object), "{verb}");
+                    info!(network = %self.target.key, kind = kind.name(), name, "{verb}");
                     applied.written.push(object_name(kind, object));
                 }
                 Err(error) if error.class() == Class::Refused => {
@@ -117,7 +153,7 @@ impl Executor<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(applied)
+        Ok(())
     }
 
     /// Whether an object must be written: without a request where nothing has changed since it was verified.
@@ -146,22 +182,21 @@ impl Executor<'_> {
     }
 
     /// A set that is to be made anew is tried under another name: its old self would refuse the change.
-    async fn try_set(&self, set: &Value, anew: bool, applied: &mut Applied) -> Result<(), ApplyError> {
+    async fn try_set(&self, set: &Value, anew: bool) -> Result<Option<Refused>, ApplyError> {
         let mut tried = compare::sealed(set);
         if anew {
             tried["metadata"]["name"] = format!("{}-check", name_of(set)).into();
         }
         match self.objects.dry_run(Kind::StatefulSet, &self.target.key.namespace, &tried).await {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(None),
             Err(error) if error.class() == Class::Refused => {
-                applied.refused.push(refused(Kind::StatefulSet, set, &error));
-                Ok(())
+                Ok(Some(refused(Kind::StatefulSet, set, &error)))
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn write(&self, kind: Kind, object: &Value) -> Result<(), ApiError> {
+    async fn put(&self, kind: Kind, object: &Value) -> Result<(), ApiError> {
         let sealed = compare::sealed(object);
         let live = self.objects.apply(kind, &self.target.key.namespace, &sealed).await?;
         self.cache.verified(self.target.key, kind, &metadata(&live), &compare::digest(object));

@@ -67,16 +67,7 @@ impl Network {
             );
         }
         for seen in self.pods.values() {
-            let pool = pools.entry(seen.pool.to_string()).or_insert_with(|| ObservedPool {
-                uid: None,
-                replicas: 0,
-                is_settled: true,
-                update_revision: None,
-                rendered: None,
-                immutable: serde_json::Value::Null,
-                trouble: None,
-                pods: BTreeMap::new(),
-            });
+            let pool = pools.entry(seen.pool.to_string()).or_default();
             pool.pods.insert(seen.ordinal, seen.pod.clone());
         }
         pools

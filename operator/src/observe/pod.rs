@@ -2,13 +2,12 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::json;
+use sorcha_operator_plan::names::{ANNOTATION_RENDERED, CONTAINER, LABEL_NETWORK};
 use sorcha_operator_plan::observed::{ObservedClaim, ObservedPod, Trouble};
 
 use super::cache::{ClaimSeen, PodSeen, SetSeen, pool_of};
-use super::slim::{Claim, Condition, ContainerStatus, Pod, PodStatus, Set};
+use super::slim::{Claim, Condition, ContainerStatus, Pod, PodSpec, PodStatus, Set};
 
-/// Annotation of a StatefulSet with what was rendered for it last (`observed::Rendered` as JSON).
-pub(super) const ANNOTATION_RENDERED: &str = "sorcha.org/rendered";
 /// Label by which the StatefulSet controller tells revisions apart.
 const LABEL_REVISION: &str = "controller-revision-hash";
 
@@ -39,7 +38,7 @@ pub(super) fn set(set: &Set) -> Option<SetSeen> {
 /// By label, else by name: `<network>-<pool>`.
 fn set_pool(metadata: &ObjectMeta) -> Option<&str> {
     pool_of(metadata).or_else(|| {
-        let network = metadata.labels.as_ref()?.get(sorcha_operator_plan::names::LABEL_NETWORK)?;
+        let network = metadata.labels.as_ref()?.get(LABEL_NETWORK)?;
         metadata.name.as_deref()?.strip_prefix(network.as_str())?.strip_prefix('-')
     })
 }
@@ -60,12 +59,33 @@ pub(super) fn pod(pod: &Pod) -> Option<PodSeen> {
             is_terminating: metadata.deletion_timestamp.is_some(),
             revision: labels.and_then(|it| it.get(LABEL_REVISION)).cloned(),
             is_ready: holds(&status.conditions, "Ready"),
+            has_started: statuses(&status).any(|it| it.name == CONTAINER && has_started(it)),
+            image: image(&pod.spec),
             address: status.pod_ip.as_deref().and_then(|ip| ip.parse().ok()),
             trouble: pod_trouble(&status),
             peer: None,
             drain: None,
         },
     })
+}
+
+/// The peer is one of the containers, or one that starts before them and stays.
+fn statuses(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
+    status.init_container_statuses.iter().chain(&status.container_statuses)
+}
+
+fn has_started(container: &ContainerStatus) -> bool {
+    let ContainerStatus { state, last_state, restart_count, started, .. } = container;
+    *started == Some(true)
+        || *restart_count > 0
+        || state.running.is_some()
+        || state.terminated.is_some()
+        || last_state.terminated.is_some()
+}
+
+fn image(spec: &PodSpec) -> Option<String> {
+    let mut containers = spec.init_containers.iter().chain(&spec.containers);
+    containers.find(|container| container.name == CONTAINER).map(|container| container.image.clone())
 }
 
 /// A volume claim; none where its name ends in no ordinal.
@@ -87,6 +107,7 @@ pub(super) fn claim(claim: &Claim) -> Option<ClaimSeen> {
             ordinal: ordinal(name)?,
             requested,
             capacity: status.capacity.get("storage").cloned(),
+            is_terminating: metadata.deletion_timestamp.is_some(),
             created_unix_ms: unix_ms(metadata.creation_timestamp.as_ref()),
             can_grow: None,
             trouble: lost.or_else(|| resizing.map(|it| trouble(&it.type_, it.message.as_deref()))),
@@ -118,7 +139,7 @@ fn pod_trouble(status: &PodStatus) -> Option<Trouble> {
         let reason = condition.reason.as_deref().unwrap_or("Unschedulable");
         return Some(trouble(reason, condition.message.as_deref()));
     }
-    status.init_container_statuses.iter().chain(&status.container_statuses).find_map(container_trouble)
+    statuses(status).find_map(container_trouble)
 }
 
 /// Words of the kubelet that mean that all is on its way.
@@ -188,6 +209,8 @@ mod tests {
         }));
         assert!(pod.is_ready && !pod.is_terminating && pod.trouble.is_none());
         assert_eq!(pod.created_unix_ms, 1_767_225_601_000);
+        assert!(pod.has_started);
+        assert_eq!(pod.image.as_deref(), Some("x"));
         assert_eq!(pod.address, Some([10, 0, 0, 7].into()));
         assert_eq!(pod.revision.as_deref(), Some("r1"));
     }

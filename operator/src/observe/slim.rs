@@ -33,7 +33,17 @@ pub(super) struct SetStatus {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct PodSpec {}
+pub(super) struct PodSpec {
+    pub(super) init_containers: Vec<Container>,
+    pub(super) containers: Vec<Container>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Container {
+    pub(super) name: String,
+    pub(super) image: String,
+}
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -65,14 +75,19 @@ pub(super) struct ContainerStatus {
     pub(super) state: ContainerState,
     pub(super) last_state: ContainerState,
     pub(super) restart_count: u32,
+    pub(super) started: Option<bool>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct ContainerState {
     pub(super) waiting: Option<Stopped>,
+    pub(super) running: Option<Running>,
     pub(super) terminated: Option<Stopped>,
 }
+
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct Running {}
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -4,21 +4,11 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{self, Event, EventType, Recorder};
 use sorcha_crds::SorchaPeerNetwork;
 use sorcha_operator_plan::names::MANAGER;
+use sorcha_operator_plan::status::Note;
 use tracing::debug;
 
 /// Longest note of an Event, in bytes: the API server refuses longer ones than 1 kB.
 const NOTE_BYTES_MAX: usize = 1000;
-
-/// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Occurrence {
-    /// Somebody should look.
-    pub is_warning: bool,
-    /// In CamelCase.
-    pub reason: String,
-    /// As a sentence.
-    pub note: String,
-}
 
 /// Publishes Events. The same one again counts up the first.
 pub struct Reporter {
@@ -34,7 +24,7 @@ impl Reporter {
     }
 
     /// Tells of it. Events are for people: one that is lost is logged and not tried again.
-    pub async fn tell(&self, manifest: &SorchaPeerNetwork, occurrence: &Occurrence) {
+    pub async fn tell(&self, manifest: &SorchaPeerNetwork, note: &Note) {
         let metadata = &manifest.metadata;
         let reference = ObjectReference {
             api_version: Some(sorcha_crds::API_VERSION.to_owned()),
@@ -45,9 +35,9 @@ impl Reporter {
             ..ObjectReference::default()
         };
         let event = Event {
-            type_: if occurrence.is_warning { EventType::Warning } else { EventType::Normal },
-            reason: occurrence.reason.clone(),
-            note: Some(cut(&occurrence.note)),
+            type_: if note.is_warning { EventType::Warning } else { EventType::Normal },
+            reason: note.reason.clone(),
+            note: Some(cut(&note.note)),
             action: "Reconcile".to_owned(),
             secondary: None,
         };
