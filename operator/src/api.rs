@@ -35,6 +35,27 @@ pub enum Class {
 }
 
 impl Class {
+    /// Of a failure of kube's client.
+    pub fn of(error: &kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => {
+                let asked = status.details.as_ref().map(|details| details.retry_after_seconds);
+                Self::of_answer(status.code, &status.message, asked.filter(|seconds| *seconds > 0))
+            }
+            _ => Self::Unavailable,
+        }
+    }
+
+    fn of_answer(code: u16, message: &str, retry_after_s: Option<u32>) -> Self {
+        match code {
+            409 => Self::Conflict,
+            429 => Self::Busy { retry_after_s },
+            // an object that is no object of its kind is answered with 500 by some versions
+            500.. if !is_untyped(message) => Self::Unavailable,
+            _ => Self::Refused,
+        }
+    }
+
     /// For metrics.
     pub const fn word(self) -> &'static str {
         match self {
@@ -106,14 +127,10 @@ impl ApiError {
     /// What to do about it.
     pub fn class(&self) -> Class {
         match self {
-            Self::Answered { code: 409, .. } => Class::Conflict,
-            Self::Answered { code: 429, retry_after_s, .. } => Class::Busy { retry_after_s: *retry_after_s },
-            // an object that is no object of its kind is answered with 500 by some versions
-            Self::Answered { message, .. } if is_untyped(message) => Class::Refused,
-            Self::Answered { code: 500.., .. } | Self::Unreachable { .. } | Self::TimedOut { .. } => {
-                Class::Unavailable
+            Self::Answered { code, message, retry_after_s, .. } => {
+                Class::of_answer(*code, message, *retry_after_s)
             }
-            Self::Answered { .. } => Class::Refused,
+            Self::Unreachable { .. } | Self::TimedOut { .. } => Class::Unavailable,
         }
     }
 

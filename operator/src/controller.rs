@@ -122,7 +122,7 @@ impl Term {
 
     fn desk(&self) -> Desk {
         let objects = Objects::new(self.client.clone());
-        let authorities = Arc::new(Authorities::new(objects.clone()));
+        let authorities = Arc::new(Authorities::new(self.client.clone()));
         Desk::new(Tools {
             objects,
             cache: Arc::clone(&self.cache),
