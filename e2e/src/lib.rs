@@ -5,6 +5,7 @@
 
 pub mod apiserver;
 pub mod audit;
+pub mod cluster;
 pub mod network;
 pub mod node;
 pub mod operator;

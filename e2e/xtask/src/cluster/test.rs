@@ -29,6 +29,8 @@ pub(super) fn run(workspace: &Workspace, layout: &Layout, args: &Args) -> Result
     if is_own {
         up::run(workspace, layout, &up::Args::default())?;
     }
+    // The client that the tests run beside the peers of the test node.
+    run_command(&mut workspace.cargo(["build", "--package", "sorcha-peer", "--bin", "sorcha-peer"]))?;
     let mut cargo = workspace.cargo(["test", "--package", "sorcha-e2e", "--test", "cluster", "--"]);
     cargo.args(["--test-threads", "1", "--nocapture"]);
     if args.smoke {
@@ -36,9 +38,16 @@ pub(super) fn run(workspace: &Workspace, layout: &Layout, args: &Args) -> Result
     }
     cargo.args(&args.filter);
     cargo.env("SORCHA_CLUSTER", &kubeconfig);
+    cargo.env("SORCHA_BIN_DIR", workspace.target_directory()?.join("debug"));
     if is_own {
         cargo.env("SORCHA_CLUSTER_STATE", layout.root());
     }
     say(&format!("Testing on the cluster of {}", kubeconfig.display()));
-    run_command(&mut cargo).context("the cluster tier")
+    let outcome = run_command(&mut cargo).context("the cluster tier");
+    if !is_own {
+        say(
+            "The chart's release `sorcha` stays installed in the namespace sorcha-system: `helm uninstall sorcha -n sorcha-system`",
+        );
+    }
+    outcome
 }

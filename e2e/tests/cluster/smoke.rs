@@ -1,0 +1,106 @@
+//! The short ones: installation, the first network, `helm test`, an upgrade of the chart.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde_json::json;
+use sorcha_e2e::cluster::{ClusterNetwork, OPERATOR_NAMESPACE, RELEASE, check, clone, figure};
+use sorcha_e2e::wait;
+
+use crate::cluster_or_skip;
+
+/// From `kubectl apply` to Ready, images present (the bar).
+const READY_MAX: Duration = Duration::from_secs(60);
+
+#[test]
+fn smoke_1_the_quickstart_is_ready_within_a_minute_and_a_transaction_reaches_all() -> anyhow::Result<()> {
+    let test = "smoke_1_the_quickstart_is_ready_within_a_minute_and_a_transaction_reaches_all";
+    let cluster = cluster_or_skip!(test);
+    let installed = cluster.install()?;
+    // As people do it: the file as it is, in the namespace that they are in.
+    let network = ClusterNetwork::new(cluster, "quickstart")?;
+    let began = Instant::now();
+    network.kubectl(&["apply", "-f", &clone("crds/examples/quickstart.yaml")])?;
+    let ready = network.kubectl(&["wait", "--for=condition=Ready", "spn/quickstart", "--timeout=240s"]);
+    let took = began.elapsed();
+    ready.with_context(|| network.story())?;
+    figure(
+        test,
+        &format!(
+            "helm install {:.1} s, five peers ready {:.1} s after kubectl apply",
+            installed.as_secs_f64(),
+            took.as_secs_f64()
+        ),
+    )?;
+    check(took < READY_MAX, "the quickstart took longer than a minute")?;
+    let pods = network.pods()?;
+    check(pods.len() == 5 && pods.iter().all(|pod| pod.is_ready), "Ready means five ready pods")?;
+
+    let began = Instant::now();
+    let said = cluster.exec(
+        &network.namespace,
+        "quickstart-peers-4",
+        &["submit", "--text", "from a pod", "-o", "json"],
+    )?;
+    let id = said.ok()?.json()?["id"].as_str().context("submit prints an id")?.to_owned();
+    for peer in network.peers(5) {
+        let args = ["tail", "--count", "1", "--timeout", "30s", "-o", "json"];
+        let line = cluster.exec(&network.namespace, &peer, &args)?.ok()?.json()?;
+        check(line["id"] == id.as_str(), "every pod shows the same transaction")?;
+    }
+    figure(
+        test,
+        &format!(
+            "submitted in one pod and read in all five in {:.1} s, six kubectl exec",
+            began.elapsed().as_secs_f64()
+        ),
+    )
+}
+
+#[test]
+fn smoke_2_helm_test_passes() -> anyhow::Result<()> {
+    let test = "smoke_2_helm_test_passes";
+    let cluster = cluster_or_skip!(test);
+    cluster.install()?;
+    let began = Instant::now();
+    let said = cluster.helm(&["test", RELEASE, "-n", OPERATOR_NAMESPACE, "--timeout", "300s", "--logs"])?;
+    figure(test, &format!("helm test {:.1} s", began.elapsed().as_secs_f64()))?;
+    said.ok().with_context(|| cluster.operator_log().unwrap_or_default())?;
+    Ok(())
+}
+
+#[test]
+fn smoke_3_an_upgrade_of_the_chart_keeps_every_pod_of_a_network() -> anyhow::Result<()> {
+    let test = "smoke_3_an_upgrade_of_the_chart_keeps_every_pod_of_a_network";
+    let cluster = cluster_or_skip!(test);
+    cluster.install()?;
+    let network = ClusterNetwork::start(cluster, "upgrade", 3)?;
+    let before = network.pods()?;
+    let operators = operator_pods(cluster)?;
+    // Everything that a new version of the chart may bring: other flags, and another image for new networks.
+    cluster.upgrade(&["log.level=info\\,sorcha_operator=debug", "peerImage.tag=0.0.0-not-there"])?;
+    let replaced = wait::until("the old operator has gone", Duration::from_secs(120), || {
+        let now = operator_pods(cluster).ok()?;
+        (!now.is_empty() && !now.iter().any(|pod| operators.contains(pod))).then_some(())
+    });
+    replaced?;
+    // It has looked at the network: it brings a change of the manifest.
+    network.change(&json!({"replicas": 4}))?;
+    let grown = wait::until("a fourth peer is made", Duration::from_secs(120), || {
+        network.pods().ok().filter(|pods| pods.len() == 4 && pods.iter().all(|pod| pod.is_ready))
+    });
+    let after = grown.with_context(|| network.story())?;
+    cluster.upgrade(&[])?;
+    check(after[..3] == before[..], "an upgrade changed pods of a network")?;
+    check(
+        after[3].images == before[0].images,
+        "a network keeps the image that it was deployed with, also for new peers",
+    )
+}
+
+fn operator_pods(cluster: &sorcha_e2e::cluster::Cluster) -> anyhow::Result<Vec<String>> {
+    let select = "app.kubernetes.io/name=sorcha-operator";
+    let names = "jsonpath={.items[*].metadata.name}";
+    let said = cluster.kubectl(&["get", "pods", "-n", OPERATOR_NAMESPACE, "-l", select, "-o", names])?;
+    Ok(said.ok()?.text().split_whitespace().map(str::to_owned).collect())
+}
