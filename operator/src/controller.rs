@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use kube::Client;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::api::Objects;
 use crate::ca::Authorities;
-use crate::health::{Pulse, Source, Sources};
+use crate::health::{Health, Source, Sources};
 use crate::kind::Kind;
+use crate::metrics::Metrics;
 use crate::observe::{self, Cache, NetworkKey, Watches};
 use crate::pass::{Desk, Look, Tools};
 use crate::peers::Peers;
@@ -43,12 +45,13 @@ pub struct Term {
     pub cache: Arc<Cache>,
     /// What is due.
     pub queue: Arc<Queue<NetworkKey>>,
-    pulse: Arc<Pulse>,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
 }
 
 impl Term {
-    /// Nothing is known yet. `pulse` tells that the workers' loop comes round.
-    pub fn new(options: Options, client: Client, pulse: Arc<Pulse>) -> Self {
+    /// Nothing is known yet.
+    pub fn new(options: Options, client: Client, health: Arc<Health>, metrics: Arc<Metrics>) -> Self {
         let scopes: Vec<Option<String>> = match &*options.namespaces {
             [] => vec![None],
             some => some.iter().cloned().map(Some).collect(),
@@ -66,7 +69,8 @@ impl Term {
             queue: Arc::default(),
             options,
             client,
-            pulse,
+            health,
+            metrics,
         }
     }
 
@@ -87,7 +91,7 @@ impl Term {
     async fn work(&self, stop: &CancellationToken) {
         let beat = async {
             loop {
-                self.pulse.beat();
+                self.health.pulse.beat();
                 tokio::time::sleep(Duration::from_secs(5)).await;
             }
         };
@@ -100,7 +104,7 @@ impl Term {
         let desk = Arc::new(self.desk());
         let mut looks = JoinSet::new();
         loop {
-            self.pulse.beat();
+            self.health.pulse.beat();
             let has_room = looks.len() < self.options.concurrency;
             tokio::select! {
                 biased;
@@ -108,8 +112,11 @@ impl Term {
                 Some(_) = looks.join_next(), if !looks.is_empty() => {}
                 key = self.queue.next(), if has_room => {
                     let (desk, queue) = (Arc::clone(&desk), Arc::clone(&self.queue));
+                    let metrics = Arc::clone(&self.metrics);
                     looks.spawn(async move {
+                        let begin = Instant::now();
                         let look = desk.look(&key).await;
+                        metrics.look(&key, &look, begin.elapsed());
                         tell(&key, &look);
                         queue.done(&key, look.next);
                     });

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use kube::runtime::watcher;
@@ -10,6 +10,8 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::kind::Kind;
+use crate::observe::NetworkKey;
+use crate::queue::Queue;
 
 /// One watch.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -160,5 +162,109 @@ impl Pulse {
     pub fn is_alive(&self) -> bool {
         let last = Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
         self.begin.elapsed().saturating_sub(last) <= self.longest
+    }
+}
+
+/// What the process does now.
+#[derive(Debug, Default)]
+enum Mode {
+    /// It has not heard from the API server yet.
+    #[default]
+    Starting,
+    /// Another replica leads, as the API server said at this time.
+    Standby(Instant),
+    /// The API server does not answer, or does not give the Lease.
+    Cut(String),
+    /// It leads.
+    Leading(Arc<Sources>, Arc<Queue<NetworkKey>>),
+}
+
+/// A standby that has not heard from the API server for this long is not ready; it asks every two seconds.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// What probes are answered from.
+#[derive(Debug)]
+pub struct Health {
+    mode: Mutex<Mode>,
+    /// Of the loop that acts, or waits to.
+    pub pulse: Pulse,
+}
+
+impl Health {
+    /// Of a process that has just begun.
+    pub fn new(pulse: Pulse) -> Self {
+        Self { mode: Mutex::default(), pulse }
+    }
+
+    fn set(&self, mode: Mode) {
+        self.pulse.beat();
+        *self.lock() = mode;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Mode> {
+        self.mode.lock().expect("nobody panics while holding it")
+    }
+
+    /// Another replica leads; or why nobody can tell.
+    pub fn waits(&self, fault: Option<String>) {
+        self.set(fault.map_or_else(|| Mode::Standby(Instant::now()), Mode::Cut));
+    }
+
+    /// This replica leads.
+    pub fn leads(&self, sources: Arc<Sources>, queue: Arc<Queue<NetworkKey>>) {
+        self.set(Mode::Leading(sources, queue));
+    }
+
+    /// Networks that wait to be looked at.
+    pub fn waiting(&self) -> usize {
+        match &*self.lock() {
+            Mode::Leading(_, queue) => queue.waiting(),
+            _ => 0,
+        }
+    }
+
+    /// Why the process must be restarted; none where it need not.
+    pub fn stuck(&self) -> Option<String> {
+        (!self.pulse.is_alive())
+            .then(|| format!("the main loop stands still for {} s", self.pulse.longest.as_secs()))
+    }
+
+    /// Why it cannot do its work now; none where it can, or stands by.
+    pub fn not_ready(&self) -> Option<String> {
+        match &*self.lock() {
+            Mode::Starting => Some("the API server has not answered yet".to_owned()),
+            Mode::Standby(heard) if heard.elapsed() > SILENCE => {
+                Some(format!("the API server has not answered for {} s", heard.elapsed().as_secs()))
+            }
+            Mode::Standby(_) => None,
+            Mode::Cut(fault) => Some(fault.clone()),
+            Mode::Leading(sources, _) => sources.missing(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_is_ready_when_every_list_is_read_and_a_standby_at_once() {
+        let health = Health::new(Pulse::new(Duration::from_secs(60)));
+        assert!(health.not_ready().is_some());
+        health.waits(None);
+        assert_eq!(health.not_ready(), None);
+        health.waits(Some("no way".to_owned()));
+        assert_eq!(health.not_ready().as_deref(), Some("no way"));
+        let source = |kind| Source { kind, scope: None };
+        let sources = Arc::new(Sources::new([source(Kind::Pod), source(Kind::SorchaPeerNetwork)]));
+        health.leads(Arc::clone(&sources), Arc::default());
+        assert_eq!(health.not_ready().as_deref(), Some("the first list of pods is under way"));
+        sources.works(&source(Kind::Pod));
+        let status = kube::core::Status::failure("not found", "NotFound").with_code(404);
+        let error = watcher::Error::InitialListFailed(kube::Error::Api(status.boxed()));
+        sources.fails(&source(Kind::SorchaPeerNetwork), &error);
+        assert!(health.not_ready().is_some_and(|it| it.contains("install the definition")));
+        sources.works(&source(Kind::SorchaPeerNetwork));
+        assert_eq!((health.not_ready(), health.stuck()), (None, None));
     }
 }

@@ -1,17 +1,22 @@
-//! `sorcha-operator run` as a whole: client, terms as the leader, probes, end.
+//! `sorcha-operator run` as a whole: client, Lease, terms as the leader, probes, end.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::Client;
+use rand::Rng as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::cli::Failure;
+use crate::cli::{Exit, Failure};
 use crate::controller::{self, Term};
-use crate::health::Pulse;
+use crate::health::{Health, Pulse};
+use crate::lease::{Elector, Place};
+use crate::metrics::Metrics;
+use crate::serve::{self, Served};
 
 /// What the command line says.
 #[derive(Debug, Clone)]
@@ -44,31 +49,109 @@ pub struct Options {
 
 /// A loop that does not come round for this long is stuck: the longest request takes [`crate::api::DEADLINE`].
 const PULSE: Duration = Duration::from_secs(90);
+/// Longest time for looks that are under way when the process is to end; with the release of the Lease it stays below
+/// the 30 s that Kubernetes gives a pod by default.
+const END: Duration = Duration::from_secs(15);
 
 /// Runs until a signal.
 pub async fn run(options: Options) -> Result<(), Failure> {
     // another crate of the process may have been faster; ring it is in any case
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let metrics = Arc::new(Metrics::new());
     let config = crate::client::config(options.kubeconfig.as_ref(), options.context.as_deref())
         .await
         .map_err(Failure::usage)?;
-    let client = crate::client::client(config).map_err(Failure::usage)?;
+    let namespace = options.lease_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    let client = crate::client::client(config, options.requests_per_second, Arc::clone(&metrics))
+        .map_err(Failure::usage)?;
+    let health = Arc::new(Health::new(Pulse::new(PULSE)));
+    let listener = serve::listen(options.metrics_address).await.map_err(|error| {
+        let address = options.metrics_address;
+        Failure::new(
+            Exit::Failed,
+            anyhow::anyhow!("{address} cannot be listened on: {error}. Name another with --metrics-address."),
+        )
+    })?;
+    let identity = options.identity.clone().unwrap_or_else(identity);
     let stop = CancellationToken::new();
     tokio::spawn(signals(stop.clone()));
-    let term = Term::new(
-        controller::Options {
-            namespaces: options.namespaces,
-            image_default: options.peer_image,
-            concurrency: options.concurrency,
-            resync: options.resync,
-            identity: options.identity.unwrap_or_else(|| "sorcha-operator".to_owned()),
-        },
-        client,
-        Arc::new(Pulse::new(PULSE)),
-    );
-    info!(version = env!("CARGO_PKG_VERSION"), "looking after networks");
-    term.run(&stop).await;
-    Ok(())
+    let place = Place { namespace, name: options.lease_name.clone(), identity: identity.clone() };
+    let replica =
+        Replica { options, client, identity, health: Arc::clone(&health), metrics: Arc::clone(&metrics) };
+    info!(version = env!("CARGO_PKG_VERSION"), identity = replica.identity, "started");
+    let served = serve::serve(listener, Served { metrics, health });
+    tokio::select! {
+        outcome = served => outcome.map_err(|error| Failure::new(Exit::Failed, error)),
+        () = replica.run(place, &stop) => Ok(()),
+    }
+}
+
+/// This process among the replicas.
+struct Replica {
+    options: Options,
+    client: Client,
+    identity: String,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+}
+
+impl Replica {
+    async fn run(&self, place: Place, stop: &CancellationToken) {
+        if !self.options.leader_elect {
+            self.term(stop).await;
+            return;
+        }
+        let elector = Elector::new(self.client.clone(), place);
+        while !stop.is_cancelled() {
+            let acquired = tokio::select! {
+                held = elector.acquire(|fault| self.health.waits(fault)) => held,
+                () = stop.cancelled() => return,
+            };
+            let mut held = acquired;
+            let is_done = tokio::select! {
+                // first the Lease: when it is lost nothing else may run once more
+                biased;
+                () = elector.keep(&mut held) => false,
+                () = self.term(stop) => true,
+            };
+            self.metrics.lead(false);
+            if is_done {
+                elector.release(held).await;
+            }
+        }
+    }
+
+    /// One term as the leader. Dropping it stops every write.
+    async fn term(&self, stop: &CancellationToken) {
+        let options = controller::Options {
+            namespaces: self.options.namespaces.clone(),
+            image_default: self.options.peer_image.clone(),
+            concurrency: self.options.concurrency,
+            resync: self.options.resync,
+            identity: self.identity.clone(),
+        };
+        let term =
+            Term::new(options, self.client.clone(), Arc::clone(&self.health), Arc::clone(&self.metrics));
+        self.health.leads(Arc::clone(&term.sources), Arc::clone(&term.queue));
+        self.metrics.lead(true);
+        let ended = async {
+            stop.cancelled().await;
+            tokio::time::sleep(END).await;
+        };
+        tokio::select! {
+            () = term.run(stop) => {}
+            () = ended => warn!("looks that are under way are given up after {} s", END.as_secs()),
+        }
+    }
+}
+
+/// The host's name, in a cluster the pod's, with a random end: a process that was restarted is another one.
+fn identity() -> String {
+    let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
+    let host = host.or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok());
+    let host = host.unwrap_or_default();
+    let random: u32 = rand::rng().random();
+    format!("{}_{random:08x}", host.trim())
 }
 
 async fn signals(stop: CancellationToken) {

@@ -196,3 +196,156 @@ fn is_empty(value: &Value) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What is wanted of a StatefulSet, cut to what matters here.
+    fn wanted() -> Value {
+        json!({
+            "apiVersion": "apps/v1",
+            "kind": "StatefulSet",
+            "metadata": {"name": "a", "namespace": "n", "labels": {"l": "1"}},
+            "spec": {
+                "replicas": 3,
+                "template": {"spec": {
+                    "containers": [{
+                        "name": "peer",
+                        "image": "i",
+                        "env": [{"name": "SIZE", "value": "1024Mi"}],
+                        "ports": [{"containerPort": 7450}],
+                        "resources": {"requests": {"memory": "1024Mi", "cpu": "500m"}},
+                    }],
+                    "securityContext": {},
+                }},
+                "volumeClaimTemplates": [{"metadata": {"name": "state"}, "spec": {"resources": {"requests": {"storage": "1Gi"}}}}],
+            },
+        })
+    }
+
+    /// The same as an API server gives it: defaults filled in, Quantities in its spelling, who owns what.
+    fn live() -> Value {
+        json!({
+            "apiVersion": "apps/v1",
+            "kind": "StatefulSet",
+            "metadata": {
+                "name": "a", "namespace": "n", "uid": "u", "resourceVersion": "7",
+                "labels": {"l": "1", "foreign": "x"},
+                "managedFields": [
+                    {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:metadata": {"f:labels": {"f:foreign": {}}}}},
+                    {"manager": "sorcha-operator", "operation": "Apply", "subresource": "status", "fieldsV1": {}},
+                    {"manager": "sorcha-operator", "operation": "Apply", "fieldsV1": {
+                        "f:metadata": {"f:labels": {"f:l": {}}},
+                        "f:spec": {
+                            "f:replicas": {},
+                            "f:template": {"f:spec": {
+                                "f:containers": {"k:{\"name\":\"peer\"}": {
+                                    ".": {}, "f:name": {}, "f:image": {},
+                                    "f:env": {"k:{\"name\":\"SIZE\"}": {".": {}, "f:name": {}, "f:value": {}}},
+                                    "f:ports": {"k:{\"containerPort\":7450,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}}},
+                                    "f:resources": {"f:requests": {"f:cpu": {}, "f:memory": {}}},
+                                }},
+                                "f:securityContext": {},
+                            }},
+                            "f:volumeClaimTemplates": {},
+                        },
+                    }},
+                ],
+            },
+            "spec": {
+                "replicas": 3,
+                "revisionHistoryLimit": 10,
+                "template": {"spec": {
+                    "restartPolicy": "Always",
+                    "containers": [
+                        {
+                            "name": "peer",
+                            "image": "i",
+                            "imagePullPolicy": "IfNotPresent",
+                            "env": [{"name": "SIZE", "value": "1024Mi"}],
+                            "ports": [{"containerPort": 7450, "protocol": "TCP"}],
+                            "resources": {"requests": {"memory": "1Gi", "cpu": "0.5"}},
+                        },
+                        {"name": "injected", "image": "mesh"},
+                    ],
+                    "securityContext": {},
+                }},
+                "volumeClaimTemplates": [{
+                    "metadata": {"name": "state"},
+                    "spec": {"volumeMode": "Filesystem", "resources": {"requests": {"storage": "1Gi"}}},
+                    "status": {"phase": "Pending"},
+                }],
+            },
+            "status": {"replicas": 3},
+        })
+    }
+
+    fn set(object: &mut Value, pointer: &str, value: Value) {
+        *object.pointer_mut(pointer).expect("the fixture has it") = value;
+    }
+
+    fn differs(change: impl FnOnce(&mut Value, &mut Value)) -> Option<String> {
+        let (mut wanted, mut live) = (wanted(), live());
+        change(&mut wanted, &mut live);
+        difference(&wanted, &live)
+    }
+
+    const CONTAINER: &str = "/spec/template/spec/containers/0";
+    const OURS: &str = "/metadata/managedFields/2/fieldsV1";
+
+    #[test]
+    fn defaults_spellings_and_fields_of_others_are_no_difference() {
+        assert_eq!(differs(|_, _| {}), None);
+    }
+
+    #[test]
+    fn an_edited_field_is_a_difference() {
+        let field = |change: fn(&mut Value, &mut Value)| differs(change).expect("it differs");
+        assert_eq!(field(|_, live| set(live, "/spec/replicas", json!(2))), "spec.replicas");
+        let memory = format!("{CONTAINER}/resources/requests/memory");
+        let told = differs(|_, live| set(live, &memory, json!("2Gi"))).expect("it differs");
+        assert!(told.ends_with("resources.requests.memory"), "{told}");
+        // as text these are two values
+        let value = format!("{CONTAINER}/env/0/value");
+        assert!(differs(|_, live| set(live, &value, json!("1Gi"))).is_some());
+        let storage = "/spec/volumeClaimTemplates/0/spec/resources/requests/storage";
+        assert!(differs(|_, live| set(live, storage, json!("2Gi"))).is_some());
+        assert!(differs(|_, live| set(live, storage, json!("1024Mi"))).is_none());
+    }
+
+    #[test]
+    fn a_removed_field_or_element_is_a_difference() {
+        assert!(differs(|_, live| set(live, "/metadata/labels", json!({"foreign": "x"}))).is_some());
+        assert!(differs(|_, live| set(live, &format!("{CONTAINER}/env"), json!([]))).is_some());
+        let containers = "/spec/template/spec/containers";
+        assert!(differs(|_, live| set(live, containers, json!([{"name": "injected"}]))).is_some());
+    }
+
+    #[test]
+    fn what_is_not_wanted_any_more_is_a_difference() {
+        assert!(differs(|wanted, _| set(wanted, &format!("{CONTAINER}/env"), json!([]))).is_some());
+        assert!(differs(|wanted, _| set(wanted, "/metadata/labels", json!({}))).is_some());
+        assert!(differs(|wanted, _| set(wanted, "/spec/volumeClaimTemplates", json!([]))).is_some());
+    }
+
+    #[test]
+    fn a_new_wish_is_a_difference_and_so_is_a_field_that_somebody_took() {
+        let port = json!([{"containerPort": 7450}, {"containerPort": 7451}]);
+        assert!(differs(|wanted, _| set(wanted, &format!("{CONTAINER}/ports"), port)).is_some());
+        let taken = json!({"f:other": {}});
+        assert!(differs(|_, live| set(live, &format!("{OURS}/f:metadata/f:labels"), taken)).is_some());
+        assert!(differs(|_, live| set(live, "/metadata/managedFields", json!([]))).is_some());
+    }
+
+    #[test]
+    fn the_digest_tells_wishes_apart_and_is_kept_on_the_object() {
+        let (one, mut other) = (wanted(), wanted());
+        assert_eq!(digest(&one), digest(&wanted()));
+        set(&mut other, "/spec/replicas", json!(4));
+        assert_ne!(digest(&one), digest(&other));
+        assert_eq!(sealed(&one)["metadata"]["annotations"][ANNOTATION_APPLIED], digest(&one));
+    }
+}
