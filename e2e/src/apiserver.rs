@@ -54,7 +54,7 @@ pub struct With {
 pub fn assets(with: With) -> Result<Vec<PathBuf>, String> {
     let found = match std::env::var_os("KUBEBUILDER_ASSETS") {
         Some(directory) => vec![PathBuf::from(directory)],
-        None => built().ok_or("no API server here: run `cargo xtask assets`, or set KUBEBUILDER_ASSETS")?,
+        None => current().ok_or("no API server here: run `cargo xtask assets`, or set KUBEBUILDER_ASSETS")?,
     };
     for directory in &found {
         for program in PROGRAMS.into_iter().chain(with.controllers.then_some(CONTROLLERS)) {
@@ -66,14 +66,18 @@ pub fn assets(with: With) -> Result<Vec<PathBuf>, String> {
     Ok(found)
 }
 
-/// What `cargo xtask assets` lists in its directory.
-fn built() -> Option<Vec<PathBuf>> {
+/// The releases that `cargo xtask assets` lists in its directory.
+fn current() -> Option<Vec<PathBuf>> {
+    let list = std::fs::read_to_string(built("current")?).ok()?;
+    list.lines().map(built).collect()
+}
+
+/// What `cargo xtask assets` keeps under a name, whether it is there or not.
+pub(crate) fn built(name: &str) -> Option<PathBuf> {
     let absolute =
         |name| std::env::var_os(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
     let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
-    let directory = cache.join("sorcha/assets");
-    let list = std::fs::read_to_string(directory.join("current")).ok()?;
-    Some(list.lines().map(|version| directory.join(version)).collect())
+    Some(cache.join("sorcha/assets").join(name))
 }
 
 /// All servers to test with, started at the first call and shared by the tests of a program; they end with it. The

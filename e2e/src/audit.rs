@@ -32,6 +32,8 @@ const WRITES: [&str; 5] = ["create", "update", "patch", "delete", "deletecollect
 pub struct Request {
     /// `system:serviceaccount:<namespace>:<name>`.
     pub user: String,
+    /// Which of its tokens, as the token's own `jti` says; empty for tokens of another kind.
+    pub credential: String,
     /// `get`, `list`, `watch`, `patch`, ...
     pub verb: String,
     /// Empty for the core group.
@@ -46,6 +48,8 @@ pub struct Request {
     pub uri: String,
     /// HTTP status; 0 where none was sent.
     pub code: u16,
+    /// Refused because its user lacks the right.
+    pub is_denied: bool,
     /// When the server received it.
     pub received: Timestamp,
     /// When the server had answered; of a watch, when it had begun to.
@@ -85,6 +89,11 @@ impl Request {
         };
         Some(Self {
             user: text(&event["user"]["username"]),
+            credential: event["user"]["extra"]["authentication.kubernetes.io/credential-id"][0]
+                .as_str()
+                .and_then(|id| id.strip_prefix("JTI="))
+                .unwrap_or_default()
+                .to_owned(),
             verb,
             group: text(&object["apiGroup"]),
             resource,
@@ -92,6 +101,7 @@ impl Request {
             name: text(&object["name"]),
             uri: text(&event["requestURI"]),
             code,
+            is_denied: event["annotations"]["authorization.k8s.io/decision"] == "forbid",
             received: event["requestReceivedTimestamp"].as_str()?.parse().ok()?,
             answered: event["stageTimestamp"].as_str()?.parse().ok()?,
         })

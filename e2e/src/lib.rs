@@ -6,6 +6,7 @@
 pub mod apiserver;
 pub mod audit;
 pub mod cluster;
+pub mod chart;
 pub mod network;
 pub mod node;
 pub mod operator;

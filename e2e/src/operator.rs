@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use rustix::process::{Pid, Signal};
 use serde_json::json;
 
+use crate::chart::Start;
 use crate::ports::free_ports;
 use crate::programs;
 use crate::wait;
@@ -28,7 +29,11 @@ pub struct Setup {
     pub token: String,
     /// Its own namespace, in which its Lease lies.
     pub namespace: String,
-    /// More arguments of `run`.
+    /// Name of its pod.
+    pub pod: String,
+    /// How the chart starts it.
+    pub start: Start,
+    /// Arguments behind those of the chart.
     pub args: Vec<String>,
 }
 
@@ -48,10 +53,13 @@ impl Operator {
         let [port, ..] = free_ports()?;
         let log = std::fs::File::create(directory.path().join("operator.log"))?;
         let child = programs::command("sorcha-operator")
-            .args(["run", "--listen", &format!("127.0.0.1:{port}")])
+            .args(&setup.start.args)
+            .args(["--metrics-address", &format!("127.0.0.1:{port}"), "--log-format", "text"])
+            .args(["--log-level", "info,sorcha_operator=debug"])
             .args(&setup.args)
+            .envs(setup.start.environment.iter().map(|(name, value)| (name, value)))
+            .envs(setup.start.pod_name.iter().map(|name| (name, &setup.pod)))
             .env("KUBECONFIG", &kubeconfig)
-            .env("RUST_LOG", "info,sorcha_operator=debug")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -80,6 +88,20 @@ impl Operator {
     /// Address of its metrics and health.
     pub fn admin(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// What it answers to a question at its port: status line and body; none while it answers nothing.
+    pub fn ask(&self, path: &str) -> Option<(u16, String)> {
+        use std::io::{Read as _, Write as _};
+        let address = self.admin().parse().ok()?;
+        let mut stream = std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: operator\r\nconnection: close\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let code = head.split(' ').nth(1)?.parse().ok()?;
+        Some((code, body.to_owned()))
     }
 
     /// How it ended, where it has.
