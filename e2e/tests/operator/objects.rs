@@ -56,7 +56,22 @@ fn await_meant(
         last = meant(&space.get(resource, name).ok()??);
         (last == *wanted).then_some(())
     })
-    .with_context(|| format!("wanted {wanted}\nfound  {last}"))
+    .with_context(|| difference("", wanted, &last))
+}
+
+/// Where two values differ, a line each.
+fn difference(at: &str, wanted: &Value, found: &Value) -> String {
+    match (wanted, found) {
+        (Value::Object(left), Value::Object(right)) => {
+            let names: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
+            let differ = names.into_iter().filter(|name| left.get(*name) != right.get(*name));
+            differ.map(|name| difference(&format!("{at}/{name}"), &wanted[name], &found[name])).collect()
+        }
+        _ => {
+            let brief = |value: &Value| value.to_string().chars().take(300).collect::<String>();
+            format!("{at}: wanted {}, found {}\n", brief(wanted), brief(found))
+        }
+    }
 }
 
 #[test]

@@ -147,8 +147,7 @@ impl<'a> Space<'a> {
     /// The same with values of the chart.
     pub(crate) fn create_with(world: &'a World, name: &str, values: &[&str]) -> anyhow::Result<Self> {
         create_namespace(world, name)?;
-        let short = "leaderElection.leaseSeconds=5";
-        let objects = chart::render(world.server.version(), name, &[&[short], values].concat())?;
+        let objects = chart::render(world.server.version(), name, values)?;
         for object in &objects {
             let resource = match object["kind"].as_str().unwrap_or_default() {
                 "ServiceAccount" => "serviceaccounts",
@@ -233,7 +232,9 @@ impl<'a> Space<'a> {
             if let Some(status) = operator.ended() {
                 return Some(Err(anyhow::anyhow!("it ended with {status}: {}", operator.last_words())));
             }
-            operator.ask("/readyz").filter(|(code, _)| *code == 200).map(|_| Ok(()))
+            (operator.log().contains("all lists are read")
+                || operator.ask("/readyz").is_some_and(|(code, _)| code == 200))
+            .then_some(Ok(()))
         })
         .with_context(|| operator.last_words())??;
         Ok(operator)

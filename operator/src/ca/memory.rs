@@ -134,7 +134,11 @@ impl Memory {
         let inner = self.lock();
         let Some(PoolFound { found, against }) = inner.pools.get(key) else { return false };
         let same = || found.keys.iter().map(|key| &**key).eq(keys(plan).iter().map(String::as_str));
-        !found.version.is_empty() && found.trust.is_some() && found.trust == *against && same()
+        !found.version.is_empty()
+            && found.is_marked
+            && found.trust.is_some()
+            && found.trust == *against
+            && same()
     }
 
     /// The operator's identity, until it is to be made anew.

@@ -191,7 +191,7 @@ impl Authorities {
                 continue;
             }
             let found = match self.secrets.get(&realm.namespace, &secret).await? {
-                Some(stored) if secret::is_of(&stored, &realm.network) => pool::look(&stored, realm, bundle),
+                Some(stored) if secret::is_of(&stored, realm) => pool::look(&stored, realm, bundle),
                 // Somebody else's counts for nothing; the writer names whose it is.
                 Some(_) | None => pool::Found::default(),
             };
@@ -292,7 +292,7 @@ impl Authorities {
     ) -> Result<Option<Written>, CaError> {
         let key = realm.key(&plan.secret);
         let stored = self.secrets.get(&realm.namespace, &plan.secret).await?;
-        if let Some(stored) = stored.as_ref().filter(|stored| !secret::is_of(stored, &realm.network)) {
+        if let Some(stored) = stored.as_ref().filter(|stored| !secret::is_of(stored, realm)) {
             return Err(CaError::Foreign { secret: plan.secret.clone(), owner: secret::owner_of(stored) });
         }
         let version = stored.as_ref().map(|stored| stored.version.clone());

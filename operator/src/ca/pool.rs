@@ -13,7 +13,7 @@ use sorcha_peer_pki::{
     Authority, IssueRequest, SigningKey, SpiffeId, TrustBundle, certificates_from_pem, describe,
 };
 
-use super::secret::{Stored, owner, values};
+use super::secret::{Stored, is_marked, owner, values};
 use super::{CaError, Realm};
 
 /// What a Secret holds at most: all its values together (Kubernetes, `MaxSecretSize`).
@@ -32,6 +32,8 @@ pub(super) struct Found {
     pub(super) version: Box<str>,
     /// Keys of its values, sorted.
     pub(super) keys: Vec<Box<str>>,
+    /// It carries its labels and its owner.
+    pub(super) is_marked: bool,
     /// SHA-256 of its roots.
     pub(super) trust: Option<[u8; 32]>,
     /// By peer.
@@ -58,9 +60,16 @@ pub(super) fn look(stored: &Stored, realm: &Realm, bundle: Option<&str>) -> Foun
     Found {
         version: stored.version.clone(),
         keys: stored.data.keys().map(|key| key.as_str().into()).collect(),
+        is_marked: is_marked(stored, realm, &marks(stored, realm)),
         trust: stored.data.get(TRUST).map(|pem| Sha256::digest(pem).into()),
         certificates,
     }
+}
+
+/// The labels that it must carry by its name.
+fn marks(stored: &Stored, realm: &Realm) -> BTreeMap<String, String> {
+    let pool = realm.pools.iter().find(|pool| names::tls_secret(&realm.network, pool) == stored.name);
+    pool.map_or_else(|| names::labels(&realm.network), |pool| names::pool_labels(&realm.network, pool))
 }
 
 /// What cannot be read does not fit, and has no time.
@@ -90,7 +99,8 @@ pub(super) fn make(
     plan: &CertificatePlan,
     now: Timestamp,
 ) -> Result<Option<(Secret, Vec<String>)>, CaError> {
-    let mut changed = before.version.is_empty();
+    let labels = names::pool_labels(&realm.network, &plan.pool);
+    let mut changed = before.version.is_empty() || !is_marked(&before, realm, &labels);
     let wanted = keys(plan);
     let gone: Vec<String> = before.data.keys().filter(|key| !wanted.contains(*key)).cloned().collect();
     for key in &gone {
@@ -131,7 +141,7 @@ pub(super) fn make(
         metadata: ObjectMeta {
             name: Some(plan.secret.clone()),
             namespace: Some(realm.namespace.clone()),
-            labels: Some(names::pool_labels(&realm.network, &plan.pool)),
+            labels: Some(labels),
             owner_references: owner(realm),
             resource_version: (!version.is_empty()).then(|| version.to_string()),
             ..ObjectMeta::default()

@@ -52,14 +52,20 @@ impl Drop for Stored {
     }
 }
 
-/// It was made for this network.
-pub(super) fn is_of(stored: &Stored, network: &str) -> bool {
-    stored
-        .metadata
-        .labels
-        .as_ref()
-        .and_then(|labels| labels.get(LABEL_NETWORK))
-        .is_some_and(|of| of == network)
+/// It was made for this network: by its label, or by its owner where somebody has taken the label away.
+pub(super) fn is_of(stored: &Stored, realm: &Realm) -> bool {
+    let labelled = || stored.metadata.labels.as_ref()?.get(LABEL_NETWORK);
+    let owners = stored.metadata.owner_references.iter().flatten();
+    labelled().is_some_and(|of| *of == realm.network)
+        || owners.into_iter().any(|owner| Some(&owner.uid) == realm.uid.as_ref())
+}
+
+/// It carries these labels and the network as its owner.
+pub(super) fn is_marked(stored: &Stored, realm: &Realm, labels: &BTreeMap<String, String>) -> bool {
+    let there = stored.metadata.labels.clone().unwrap_or_default();
+    let owners = stored.metadata.owner_references.clone().unwrap_or_default();
+    labels.iter().all(|(key, value)| there.get(key) == Some(value))
+        && owner(realm).iter().flatten().all(|wanted| owners.contains(wanted))
 }
 
 /// Whose it is, for people.
