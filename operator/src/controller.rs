@@ -14,7 +14,7 @@ use crate::ca::Authorities;
 use crate::health::{Health, Source, Sources};
 use crate::kind::Kind;
 use crate::metrics::Metrics;
-use crate::observe::{self, Cache, NetworkKey, Watches};
+use crate::observe::{self, Cache, Demand, NetworkKey, Watches};
 use crate::pass::{Desk, Look, Tools};
 use crate::peers::Peers;
 use crate::queue::Queue;
@@ -134,6 +134,7 @@ impl Term {
             objects,
             cache: Arc::clone(&self.cache),
             sources: Arc::clone(&self.sources),
+            demand: Demand::new(self.client.clone()),
             peers: Arc::new(Peers::new(Arc::clone(&authorities))),
             authorities,
             reporter: Reporter::new(self.client.clone(), &self.options.identity),

@@ -112,8 +112,8 @@ fn sentence(source: &Source, error: &watcher::Error) -> String {
     let status = match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(&**status),
-        watcher::Error::WatchError(status) => Some(&**status),
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => Some(&**status),
         _ => None,
     };
     match status.map(|status| status.code) {

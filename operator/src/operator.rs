@@ -74,7 +74,6 @@ pub async fn run(options: Options) -> Result<(), Failure> {
     })?;
     let identity = options.identity.clone().unwrap_or_else(identity);
     let stop = CancellationToken::new();
-    tokio::spawn(signals(stop.clone()));
     let place = Place { namespace, name: options.lease_name.clone(), identity: identity.clone() };
     let replica =
         Replica { options, client, identity, health: Arc::clone(&health), metrics: Arc::clone(&metrics) };
@@ -83,6 +82,7 @@ pub async fn run(options: Options) -> Result<(), Failure> {
     tokio::select! {
         outcome = served => outcome.map_err(|error| Failure::new(Exit::Failed, error)),
         () = replica.run(place, &stop) => Ok(()),
+        () = signals(&stop) => Err(Failure::new(Exit::Interrupted, anyhow::anyhow!("interrupted a second time"))),
     }
 }
 
@@ -154,11 +154,12 @@ fn identity() -> String {
     format!("{}_{random:08x}", host.trim())
 }
 
-async fn signals(stop: CancellationToken) {
+/// The first signal cancels; returns at the second.
+async fn signals(stop: &CancellationToken) {
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
-        return;
+        return std::future::pending().await;
     };
     let mut wait = async || {
         tokio::select! {
@@ -170,5 +171,4 @@ async fn signals(stop: CancellationToken) {
     info!("stopping");
     stop.cancel();
     wait().await;
-    std::process::exit(130);
 }

@@ -50,7 +50,7 @@ mod tests {
             json!({"metadata": {"labels": labels, "ownerReferences": [
             {"uid": uid, "kind": "SorchaPeerNetwork", "name": name, "controller": true}]}})
         };
-        let of = |live: serde_json::Value| stranger(&live, &target);
+        let of = |live: Value| stranger(&live, &target);
         assert_eq!(of(owned("u1", "ledger")), None);
         assert_eq!(of(json!({"metadata": {"labels": labels}})), None, "its owner was taken away by hand");
         assert_eq!(of(owned("u2", "other")).as_deref(), Some("SorchaPeerNetwork other"));

@@ -159,9 +159,9 @@ impl Network {
 pub(super) enum Fact {
     Manifest(Box<SorchaPeerNetwork>),
     Object(Kind, Seen),
-    Set(Seen, SetSeen),
-    Pod(PodSeen),
-    Claim(ClaimSeen),
+    Set(Seen, Box<SetSeen>),
+    Pod(Box<PodSeen>),
+    Claim(Box<ClaimSeen>),
 }
 
 /// All networks. Locked for moments only, never across a wait.
@@ -188,7 +188,7 @@ impl Cache {
             Fact::Object(kind, seen) => network.see(kind, name, seen),
             Fact::Set(seen, set) => {
                 let changed = network.see(Kind::StatefulSet, name, seen);
-                let before = network.sets.insert(name.into(), set.clone());
+                let before = network.sets.insert(name.into(), (*set).clone());
                 // what the operator wrote itself it need not look at, but for what the controller made of it
                 changed
                     || before.is_some_and(|before| {
@@ -196,10 +196,10 @@ impl Cache {
                     })
             }
             Fact::Pod(pod) => {
-                network.pods.insert(name.into(), pod.clone()).is_none_or(|before| before != pod)
+                network.pods.insert(name.into(), (*pod).clone()).is_none_or(|before| before != *pod)
             }
             Fact::Claim(claim) => {
-                network.claims.insert(name.into(), claim.clone()).is_none_or(|before| before != claim)
+                network.claims.insert(name.into(), (*claim).clone()).is_none_or(|before| before != *claim)
             }
         }
     }

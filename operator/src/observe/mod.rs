@@ -4,6 +4,7 @@
 //! say of themselves is asked in `peers`.
 
 pub mod cache;
+mod demand;
 mod discovery;
 mod gather;
 mod pod;
@@ -11,5 +12,6 @@ mod slim;
 mod watch;
 
 pub use cache::{Cache, Network, NetworkKey};
+pub use demand::{Demand, is_short};
 pub use gather::Surroundings;
 pub use watch::{Watches, run};

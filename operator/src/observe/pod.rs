@@ -179,7 +179,7 @@ pub(super) fn trouble(reason: &str, message: Option<&str>) -> Trouble {
 mod tests {
     use super::*;
 
-    fn observed(status: serde_json::Value) -> ObservedPod {
+    fn observed(status: &serde_json::Value) -> ObservedPod {
         let object = json!({
             "metadata": {
                 "name": "ledger-peers-12",
@@ -196,13 +196,13 @@ mod tests {
         seen.pod
     }
 
-    fn reason(status: serde_json::Value) -> Option<String> {
+    fn reason(status: &serde_json::Value) -> Option<String> {
         observed(status).trouble.map(|trouble| trouble.reason)
     }
 
     #[test]
     fn a_ready_pod_is_read() {
-        let pod = observed(json!({
+        let pod = observed(&json!({
             "podIP": "10.0.0.7",
             "conditions": [{"type": "Ready", "status": "True"}],
             "containerStatuses": [{"name": "peer", "state": {"running": {}}, "restartCount": 1}],
@@ -218,16 +218,16 @@ mod tests {
     #[test]
     fn the_cause_of_a_pod_that_does_not_start_is_named() {
         let waiting = |reason| json!({"containerStatuses": [{"name": "peer", "state": {"waiting": {"reason": reason, "message": "m"}}}]});
-        assert_eq!(reason(waiting("ContainerCreating")), None);
-        assert_eq!(reason(waiting("ErrImageNeverPull")).as_deref(), Some("ErrImageNeverPull"));
+        assert_eq!(reason(&waiting("ContainerCreating")), None);
+        assert_eq!(reason(&waiting("ErrImageNeverPull")).as_deref(), Some("ErrImageNeverPull"));
         let unscheduled = json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]});
-        assert_eq!(reason(unscheduled).as_deref(), Some("Unschedulable"));
-        assert_eq!(reason(json!({"phase": "Failed", "reason": "Evicted"})).as_deref(), Some("Evicted"));
+        assert_eq!(reason(&unscheduled).as_deref(), Some("Unschedulable"));
+        assert_eq!(reason(&json!({"phase": "Failed", "reason": "Evicted"})).as_deref(), Some("Evicted"));
     }
 
     #[test]
     fn a_crash_loop_tells_its_last_words() {
-        let pod = observed(json!({"containerStatuses": [{
+        let pod = observed(&json!({"containerStatuses": [{
             "name": "peer",
             "restartCount": 4,
             "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}},

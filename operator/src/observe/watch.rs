@@ -68,16 +68,16 @@ pub async fn run(watches: Watches, namespaces: Vec<String>) {
         tasks.spawn(watches.clone().pod_monitors(scope.clone()));
         tasks.spawn(watches.clone().manifests(scope.clone()));
         tasks.spawn(watches.clone().whole::<Set>(Kind::StatefulSet, LABELS_OWNED, scope.clone(), |set| {
-            Some(Fact::Set(Seen::new(&set.metadata), pod::set(set)?))
+            Some(Fact::Set(Seen::new(&set.metadata), pod::set(set)?.into()))
         }));
         tasks.spawn(watches.clone().whole::<Pod>(Kind::Pod, LABELS_PEERS, scope.clone(), |object| {
-            Some(Fact::Pod(pod::pod(object)?))
+            Some(Fact::Pod(pod::pod(object)?.into()))
         }));
         tasks.spawn(watches.clone().whole::<Claim>(
             Kind::PersistentVolumeClaim,
             LABELS_PEERS,
             scope,
-            |claim| Some(Fact::Claim(pod::claim(claim)?)),
+            |claim| Some(Fact::Claim(pod::claim(claim)?.into())),
         ));
     }
     while tasks.join_next().await.is_some() {}

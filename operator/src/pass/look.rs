@@ -15,11 +15,14 @@ use crate::api::Class;
 use crate::apply::Target;
 use crate::ca::{CaError, Realm};
 use crate::kind::Kind;
-use crate::observe::{Network, NetworkKey, Surroundings};
+use crate::observe::{Network, NetworkKey, Surroundings, is_short};
 use crate::report;
 
 /// How often a name that somebody else's object bears is looked at again (a guess: a person removes it).
 const FOREIGN: Duration = Duration::from_secs(30);
+
+/// How often a network is looked at of which pods are missing: why they are not made is told by nobody's watch.
+const SHORT: Duration = Duration::from_secs(10);
 
 /// A look that is under way.
 pub(super) struct Pass<'a> {
@@ -48,7 +51,7 @@ impl<'a> Pass<'a> {
             Err(invalid) => return self.invalid(&invalid).await,
         };
         let realm = Realm::of(&self.key.namespace, &validated);
-        let mut seen = self.observe(network, &realm).await?;
+        let mut seen = self.observe(network, &validated, &realm).await?;
         let mut decided = plan(&validated, &seen);
         if let Ok(plan) = &decided
             && self.ensure(&realm, plan, &mut seen).await?
@@ -76,7 +79,9 @@ impl<'a> Pass<'a> {
         let reported = self.report(&status).await;
         let again = done?;
         reported?;
-        let again = [again, told.again_after, (!seen.foreign.is_empty()).then_some(FOREIGN)];
+        let short = seen.pools.values().any(|pool| is_short(pool.replicas, pool.pods.len()));
+        let again =
+            [again, told.again_after, (!seen.foreign.is_empty()).then_some(FOREIGN), short.then_some(SHORT)];
         Ok(again.into_iter().flatten().min())
     }
 
@@ -121,7 +126,12 @@ impl<'a> Pass<'a> {
         Ok(self.tools.authorities.observe(realm, &network.secrets(), Timestamp::now()).await?)
     }
 
-    async fn observe(&mut self, network: &Network, realm: &Realm) -> Result<ObservedNetwork, PassError> {
+    async fn observe(
+        &mut self,
+        network: &Network,
+        validated: &Validated,
+        realm: &Realm,
+    ) -> Result<ObservedNetwork, PassError> {
         let surroundings = Surroundings {
             now_unix_ms: Timestamp::now().as_millisecond(),
             image_default: self.tools.image_default.clone(),
@@ -135,6 +145,7 @@ impl<'a> Pass<'a> {
         if self.memory.refused_generation == self.manifest.metadata.generation {
             seen.refused.clone_from(&self.memory.refused);
         }
+        self.tools.demand.complete(&mut seen, validated, &network.classes()).await;
         self.ask_peers(realm, &mut seen).await;
         Ok(seen)
     }

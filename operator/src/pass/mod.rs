@@ -17,7 +17,7 @@ use crate::api::{Class, Objects};
 use crate::backoff::Backoff;
 use crate::ca::Authorities;
 use crate::health::Sources;
-use crate::observe::{Cache, NetworkKey};
+use crate::observe::{Cache, Demand, NetworkKey};
 use crate::peers::Peers;
 use crate::queue::Next;
 use crate::report::Reporter;
@@ -47,6 +47,8 @@ pub struct Tools {
     pub cache: Arc<Cache>,
     /// Which watches work.
     pub sources: Arc<Sources>,
+    /// What is read only when something is missing.
+    pub demand: Demand,
     /// Certificates.
     pub authorities: Arc<Authorities>,
     /// The peers.
