@@ -29,12 +29,20 @@ const PATTERNS: &[(&str, &str)] = &[
         r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$",
         "a DNS name: use lower-case letters, digits, hyphens and dots, such as ledger.example",
     ),
+    (
+        r"^[a-z]([-a-z0-9]*[a-z])?$",
+        "a pool's name: use lower-case letters, digits and hyphens, and begin and end with a letter",
+    ),
     (r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$", "a container image: write it as example.org/sorcha-peer:1.0"),
     (
         r"^[a-z0-9_:,=-]+$",
         "a log level: write error, warn, info, debug, trace or a filter such as info,sorcha_peer=debug",
     ),
 ];
+
+/// How the pattern of an exposed peer's address ends: it alone has a place for the ordinal.
+const EXPOSED: &str = "an address of peers: write host:port with {ordinal} once in the host or at the end of the port, \
+                       such as peer-{ordinal}.ledger.example:7450 or node.example:3045{ordinal}";
 
 /// How an address begins to be told apart from the other patterns: it alone ends in a port.
 const ADDRESS: &str = "an address: write host:port with a port from 1 to 65535, such as peers.example.org:7450, \
@@ -76,10 +84,28 @@ fn walk(path: &str, value: &Json, schema: &Json, problems: &mut Vec<Problem>) {
                 }
                 walk(&path, item, &schema["items"], problems);
             }
+            for key in
+                schema["x-kubernetes-list-map-keys"].as_array().into_iter().flatten().filter_map(Json::as_str)
+            {
+                for (index, item) in items.iter().enumerate() {
+                    if items[..index].iter().any(|earlier| earlier[key] == item[key]) {
+                        let message = format!("{} is given twice: take one away.", item[key]);
+                        problems.push(Problem::new(format!("{path}[{index}].{key}"), message));
+                    }
+                }
+            }
         }
         Json::Object(fields) => {
+            let most = schema["maxProperties"].as_u64().unwrap_or(u64::MAX);
+            if fields.len() as u64 > most {
+                let message = format!("has {} entries; at most {most} are taken.", fields.len());
+                problems.push(Problem::new(path, message));
+            }
             for (name, field) in fields {
-                walk(&format!("{path}.{name}"), field, &schema["properties"][name], problems);
+                let property = &schema["properties"][name];
+                let any = &schema["additionalProperties"];
+                let schema = if property.is_null() { any } else { property };
+                walk(&format!("{path}.{name}"), field, schema, problems);
             }
         }
         Json::Null | Json::Bool(_) => {}
@@ -109,7 +135,8 @@ fn text_problem(text: &str, schema: &Json) -> Option<String> {
 }
 
 fn meaning(pattern: &str) -> &'static str {
-    PATTERNS.iter().find(|(known, _)| *known == pattern).map_or(ADDRESS, |(_, meaning)| meaning)
+    let other = if pattern.contains("ordinal") { EXPOSED } else { ADDRESS };
+    PATTERNS.iter().find(|(known, _)| *known == pattern).map_or(other, |(_, meaning)| meaning)
 }
 
 #[cfg(test)]
@@ -122,7 +149,8 @@ mod tests {
             if let Some(pattern) = schema["pattern"].as_str() {
                 assert!(Regex::new(pattern).is_ok(), "{path}");
                 let explained = PATTERNS.iter().any(|(known, _)| *known == pattern);
-                assert!(explained || path == "spec.bootstrap.addresses[]", "{path}: explain {pattern}");
+                let address = path == "spec.bootstrap.addresses[]" || path.ends_with("expose.address");
+                assert!(explained || address, "{path}: explain {pattern}");
             }
             check_children(path, schema);
         }

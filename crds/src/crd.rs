@@ -78,6 +78,7 @@ mod tests {
                 let description = property["description"].as_str().unwrap_or_default();
                 assert!(description.ends_with('.'), "{path} is described as {description:?}");
                 walk(&path, property);
+                walk(&format!("{path}[]"), &property["items"]);
             }
         }
         walk("spec", &spec_schema());
@@ -101,6 +102,10 @@ mod tests {
             if schema["type"] == "array" {
                 assert!(schema["maxItems"].is_number(), "{path} has no greatest number of items");
                 walk(&format!("{path}[]"), &schema["items"]);
+            }
+            if schema["additionalProperties"].is_object() {
+                assert!(schema["maxProperties"].is_number(), "{path} has no greatest number of entries");
+                walk(&format!("{path}.*"), &schema["additionalProperties"]);
             }
             for (name, property) in schema["properties"].as_object().into_iter().flatten() {
                 walk(&format!("{path}.{name}"), property);

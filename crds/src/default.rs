@@ -2,9 +2,13 @@
 //! `sorcha-peer-config` takes for what is left out, written down here so that a later version's default moves no
 //! running network.
 
+use std::collections::BTreeMap;
+
+use crate::pool::{Placement, Pool, Retain, Storage};
 use crate::quantity::Size;
 use crate::spec::{
-    Bootstrap, Discovery, Limits, Log, LogFormat, Shutdown, SorchaPeerNetworkSpec, Storage, Tls,
+    Bootstrap, Delivery, Discovery, Limits, Log, LogFormat, Monitoring, NetworkPolicyRules, Shutdown,
+    SorchaPeerNetworkSpec, Tls,
 };
 
 pub(crate) fn replicas() -> i32 {
@@ -44,9 +48,51 @@ pub(crate) fn shutdown_deadline() -> String {
     "10s".to_owned()
 }
 
+pub(crate) fn yes() -> bool {
+    true
+}
+pub(crate) fn drain_deadline() -> String {
+    "10m".to_owned()
+}
+pub(crate) fn scrape_interval() -> String {
+    "30s".to_owned()
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            replicas: replicas(),
+            resources: None,
+            storage: Storage::default(),
+            placement: Placement::default(),
+            pod_template: None,
+            expose: None,
+        }
+    }
+}
+
+impl Default for Retain {
+    fn default() -> Self {
+        Self { on_delete: yes(), on_scale_down: yes() }
+    }
+}
+
+impl Default for Monitoring {
+    fn default() -> Self {
+        Self { pod_monitor: yes(), interval: scrape_interval(), labels: BTreeMap::new() }
+    }
+}
+
+impl Default for NetworkPolicyRules {
+    fn default() -> Self {
+        Self { enabled: yes(), metrics_from: Vec::new() }
+    }
+}
+
 impl Default for Storage {
     fn default() -> Self {
-        Self { size: storage_size(), class_name: None }
+        Self { size: storage_size(), class_name: None, retain: Retain::default() }
     }
 }
 
@@ -73,7 +119,7 @@ impl Default for Limits {
 
 impl Default for Tls {
     fn default() -> Self {
-        Self { trust_domain: trust_domain() }
+        Self { trust_domain: trust_domain(), delivery: Delivery::default(), retain_authority: yes() }
     }
 }
 
@@ -85,7 +131,7 @@ impl Default for Log {
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self { deadline: shutdown_deadline() }
+        Self { deadline: shutdown_deadline(), drain_deadline: drain_deadline() }
     }
 }
 
@@ -98,12 +144,19 @@ impl Default for SorchaPeerNetworkSpec {
             image: None,
             resources: None,
             storage: Storage::default(),
+            placement: Placement::default(),
+            pod_template: None,
+            expose: None,
+            pools: Vec::new(),
             bootstrap: Bootstrap::default(),
             discovery: Discovery::default(),
             limits: Limits::default(),
             tls: Tls::default(),
             log: Log::default(),
             shutdown: Shutdown::default(),
+            monitoring: Monitoring::default(),
+            network_policy: NetworkPolicyRules::default(),
+            paused: false,
         }
     }
 }

@@ -12,18 +12,23 @@ pub mod bounds;
 mod crd;
 mod default;
 mod load;
+mod pool;
 mod quantity;
 mod spec;
 mod status;
 
 pub use crd::{crd, crd_yaml, spec_schema};
 pub use load::{ManifestError, Problem, load};
+pub use pool::{
+    Expose, Placement, PodTemplate, Pool, Quantities, Resources, Retain, ServiceType, Spread, SpreadRule,
+    Storage, TaintEffect, Toleration, TolerationOperator,
+};
 pub use quantity::Size;
 pub use spec::{
-    Bootstrap, Discovery, Limits, Log, LogFormat, NAME_CHARACTERS_MAX, Quantities, Resources, Shutdown,
-    SorchaPeerNetwork, SorchaPeerNetworkSpec, Storage, Tls,
+    Bootstrap, Delivery, Discovery, Limits, Log, LogFormat, Monitoring, NAME_CHARACTERS_MAX,
+    NetworkPolicyRules, PodChoice, Shutdown, SorchaPeerNetwork, SorchaPeerNetworkSpec, Tls,
 };
-pub use status::SorchaPeerNetworkStatus;
+pub use status::{PoolStatus, SorchaPeerNetworkStatus};
 
 /// API group of the manifest.
 pub const GROUP: &str = "sorcha.org";

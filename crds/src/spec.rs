@@ -12,10 +12,13 @@
     reason = "in `Limits` bounds stand last in names, and each of them is a most"
 )]
 
+use std::collections::BTreeMap;
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::pool::{Expose, Placement, PodTemplate, Pool, Resources, Storage, labels};
 use crate::quantity::Size;
 use crate::{SorchaPeerNetworkStatus, default};
 
@@ -50,14 +53,14 @@ pub const NAME_CHARACTERS_MAX: usize = 40;
     printcolumn(
         name = "Peers",
         type_ = "integer",
-        json_path = ".status.replicas",
-        description = "Peers that exist"
+        json_path = ".status.peers",
+        description = "Peers that exist, in all pools"
     ),
     printcolumn(
         name = "Up",
         type_ = "integer",
-        json_path = ".status.readyReplicas",
-        description = "Peers that are ready"
+        json_path = ".status.peersReady",
+        description = "Peers that are ready, in all pools"
     ),
     printcolumn(
         name = "Linked",
@@ -79,6 +82,10 @@ pub const NAME_CHARACTERS_MAX: usize = 40;
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.networkId) == has(oldSelf.networkId) && (!has(self.networkId) || self.networkId == oldSelf.networkId)")
     .message("spec.networkId cannot be changed: it is part of every peer's identity. Make a new network instead."))]
+#[x_kube(validation = Rule::new("self.replicas + (has(self.pools) ? self.pools.map(pool, pool.replicas).sum() : 0) <= 10000")
+    .message("spec.replicas and the replicas of spec.pools must not be above 10000 together."))]
+#[x_kube(validation = Rule::new("!has(self.expose) || !has(self.expose.address) || self.replicas <= (self.expose.type == 'NodePort' ? 10 : 256)")
+    .message("spec.replicas is too high for spec.expose.address: at most 256 peers get a Service each, and at most 10 by NodePort."))]
 pub struct SorchaPeerNetworkSpec {
     /// Network id: peers link only within one id, and it is part of every peer's identity. A DNS label of 1 to 63
     /// characters; default: the manifest's name. Cannot be changed.
@@ -92,23 +99,48 @@ pub struct SorchaPeerNetworkSpec {
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"))]
     pub site: Option<String>,
 
-    /// How many peers run. 0 to 10000 peers; default 3.
+    /// How many peers run in the default pool, which is called `peers`. 0 to 10000 peers, in all pools together;
+    /// default 3. Lowered, the last peers hand over what they hold before they go.
     #[serde(default = "default::replicas")]
     #[schemars(range(min = 0, max = 10000))]
     pub replicas: i32,
 
-    /// Container image of the peers. Default: the image that belongs to this version of the operator.
+    /// Container image of all peers. Default: the image that belongs to the version of the operator that first deployed
+    /// the network; a new version of the operator alone changes no peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512), regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$"))]
     pub image: Option<String>,
 
-    /// Processor and memory of each peer. Default: requests of 50m processor and 128Mi memory, no limits.
+    /// Processor and memory of each peer of the default pool. Default: requests of 50m processor and 128Mi memory, no
+    /// limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
 
-    /// The volume on which each peer keeps its transactions. Default: 1Gi of the cluster's default class.
+    /// The volume on which each peer of the default pool keeps its transactions. Default: 1Gi of the cluster's default
+    /// class.
     #[serde(default)]
     pub storage: Storage,
+
+    /// On which nodes the peers of the default pool run. Default: any, spread over nodes and zones where possible.
+    #[serde(default)]
+    pub placement: Placement,
+
+    /// What the pods of the default pool have beside the peer, as `metadata` and `spec` of a pod: labels, annotations,
+    /// containers, init containers, volumes, pull secrets. What it may not say is in docs/manifest.md. At most 64 KiB as
+    /// JSON; default: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_template: Option<PodTemplate>,
+
+    /// How peers of the default pool are reached from outside the cluster. Default: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expose: Option<Expose>,
+
+    /// More groups of peers in the same network, each alike within itself, such as larger ones or ones in another zone.
+    /// At most 16; default: none. The peers of a pool that is taken away hand over what they hold before they go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub pools: Vec<Pool>,
 
     /// Where peers find others at first. Default: the network's own peers only.
     #[serde(default)]
@@ -133,60 +165,20 @@ pub struct SorchaPeerNetworkSpec {
     /// How peers stop. Default: see each field.
     #[serde(default)]
     pub shutdown: Shutdown,
-}
 
-/// Processor and memory.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.requests) || !has(self.limits) || !has(self.requests.cpu) || !has(self.limits.cpu) || quantity(string(self.requests.cpu)).compareTo(quantity(string(self.limits.cpu))) <= 0")
-    .message("spec.resources.requests.cpu must not be above spec.resources.limits.cpu."))]
-#[x_kube(validation = Rule::new("!has(self.requests) || !has(self.limits) || !has(self.requests.memory) || !has(self.limits.memory) || quantity(string(self.requests.memory)).compareTo(quantity(string(self.limits.memory))) <= 0")
-    .message("spec.resources.requests.memory must not be above spec.resources.limits.memory."))]
-#[x_kube(validation = Rule::new("!has(self.requests) || !has(self.limits) || !has(self.requests.ephemeral__dash__storage) || !has(self.limits.ephemeral__dash__storage) || quantity(string(self.requests.ephemeral__dash__storage)).compareTo(quantity(string(self.limits.ephemeral__dash__storage))) <= 0")
-    .message("spec.resources.requests.ephemeral-storage must not be above spec.resources.limits.ephemeral-storage."))]
-pub struct Resources {
-    /// What the scheduler sets aside for each peer. Default: 50m processor and 128Mi memory, or the limit if that is
-    /// lower.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requests: Option<Quantities>,
-    /// What each peer may use at most. Default: no limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<Quantities>,
-}
+    /// How Prometheus is told of the peers. Default: by a PodMonitor, where the cluster knows that kind.
+    #[serde(default)]
+    pub monitoring: Monitoring,
 
-/// Amounts of processor, memory and scratch space.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Quantities {
-    /// Processor, in cores: `500m` is half of one. Default: see the level above.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<Size>,
-    /// Memory, in bytes, such as `256Mi`. Default: see the level above.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory: Option<Size>,
-    /// Scratch space on the node's disk (logs), in bytes. Default: see the level above.
-    #[serde(default, rename = "ephemeral-storage", skip_serializing_if = "Option::is_none")]
-    pub ephemeral_storage: Option<Size>,
-}
+    /// Who may connect to the peers' pods. Default: everybody on the TLS port, which asks for a certificate; pods of the
+    /// cluster on the port with metrics.
+    #[serde(default)]
+    pub network_policy: NetworkPolicyRules,
 
-/// The volume of each peer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.className) == has(oldSelf.className) && (!has(self.className) || self.className == oldSelf.className)")
-    .message("spec.storage.className cannot be changed: volumes keep the class they were made with. Make a new network instead."))]
-pub struct Storage {
-    /// Size of each peer's volume, in bytes. 16Mi to 64Ti; default 1Gi. Can grow, not shrink.
-    #[serde(default = "default::storage_size")]
-    #[x_kube(validation = Rule::new("quantity(string(self)).compareTo(quantity('16Mi')) >= 0 && quantity(string(self)).compareTo(quantity('64Ti')) <= 0")
-        .message("spec.storage.size must be between 16Mi and 64Ti."))]
-    #[x_kube(validation = Rule::new("quantity(string(self)).compareTo(quantity(string(oldSelf))) >= 0")
-        .message("spec.storage.size can grow but not shrink: the data of the peers would not fit any more."))]
-    pub size: Size,
-    /// StorageClass of each peer's volume. 1 to 253 characters; default: the cluster's default class. Cannot be
-    /// changed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
-    pub class_name: Option<String>,
+    /// The operator leaves everything as it is, as long as this is true: it applies, replaces and drains nothing. It
+    /// goes on renewing certificates and reporting. Default false.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 /// Where peers find others at first.
@@ -275,6 +267,23 @@ pub struct Tls {
     #[x_kube(validation = Rule::new("self == oldSelf")
         .message("spec.tls.trustDomain cannot be changed: it is part of every peer's identity. Make a new network instead."))]
     pub trust_domain: String,
+    /// How certificates come to the peers. `secret`: the operator makes the keys and puts them into a Secret for each
+    /// pool, which bounds a pool to 700 peers. Default secret.
+    #[serde(default)]
+    pub delivery: Delivery,
+    /// Keep the Secret with the certificate authority when the manifest is deleted, so that a network of the same name
+    /// trusts the same peers again. Default true.
+    #[serde(default = "default::yes")]
+    pub retain_authority: bool,
+}
+
+/// How certificates come to the peers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Delivery {
+    /// In a Secret for each pool.
+    #[default]
+    Secret,
 }
 
 /// Logs of the peers.
@@ -312,4 +321,62 @@ pub struct Shutdown {
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('10m')")
         .message("spec.shutdown.deadline must be between 1s and 10m."))]
     pub deadline: String,
+    /// How long a peer that leaves for good, or is to be replaced, may take to hand over what it holds before this is
+    /// reported as a trouble; it is never cut short. 10s to 24h; default 10m.
+    #[serde(default = "default::drain_deadline")]
+    #[schemars(length(min = 2, max = 16), regex(pattern = r"^[0-9]{1,9}(ms|s|m|h)$"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('10s') && duration(self) <= duration('24h')")
+        .message("spec.shutdown.drainDeadline must be between 10s and 24h."))]
+    pub drain_deadline: String,
+}
+
+/// How Prometheus is told of the peers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Monitoring {
+    /// Make a PodMonitor (monitoring.coreos.com/v1), where the cluster knows that kind. Default true.
+    #[serde(default = "default::yes")]
+    pub pod_monitor: bool,
+    /// How often metrics are scraped. 5s to 1h; default 30s.
+    #[serde(default = "default::scrape_interval")]
+    #[schemars(length(min = 2, max = 16), regex(pattern = r"^[0-9]{1,9}(ms|s|m|h)$"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('5s') && duration(self) <= duration('1h')")
+        .message("spec.monitoring.interval must be between 5s and 1h."))]
+    pub interval: String,
+    /// Labels of the PodMonitor, by which a Prometheus chooses it. At most 32, values up to 63 characters; default:
+    /// none beside the network's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "labels")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Who may connect to the peers' pods.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.enabled || !has(self.metricsFrom)")
+    .message("spec.networkPolicy.metricsFrom has no effect without spec.networkPolicy.enabled."))]
+pub struct NetworkPolicyRules {
+    /// Make a NetworkPolicy. Default true.
+    #[serde(default = "default::yes")]
+    pub enabled: bool,
+    /// Pods that may read metrics and health, port 7452. At most 16; default: all pods of the cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub metrics_from: Vec<PodChoice>,
+}
+
+/// Pods by their labels.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.namespaceLabels) || has(self.podLabels)")
+    .message("namespaceLabels or podLabels must be given, or nobody is chosen."))]
+pub struct PodChoice {
+    /// Labels of their namespaces, all of which must fit. Default: the network's own namespace.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "labels")]
+    pub namespace_labels: BTreeMap<String, String>,
+    /// Labels of the pods, all of which must fit. Default: all pods of those namespaces.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "labels")]
+    pub pod_labels: BTreeMap<String, String>,
 }

@@ -25,7 +25,7 @@ pub enum ManifestError {
     #[error("the manifest is not YAML: {0}")]
     Yaml(String),
     /// There is nothing in the text.
-    #[error("the manifest is empty; `sorcha-operator local --help` and examples/quickstart.yaml show one.")]
+    #[error("the manifest is empty; crds/examples/quickstart.yaml shows one.")]
     Empty,
     /// More than one document.
     #[error(
@@ -80,7 +80,8 @@ pub fn load(text: &str) -> Result<SorchaPeerNetwork, ManifestError> {
     if text.len() > MANIFEST_BYTES_MAX {
         return Err(ManifestError::TooLong(text.len()));
     }
-    let mut documents: Vec<Node> = serde_saphyr::from_multiple(text).map_err(|error| yaml_error(&error))?;
+    let mut documents: Vec<Node> =
+        serde_saphyr::from_multiple(text).map_err(|error| yaml_error(text, &error))?;
     documents.retain(|document| !matches!(document.value, Value::Null));
     let document = match documents.len() {
         0 => return Err(ManifestError::Empty),
@@ -97,8 +98,18 @@ pub fn load(text: &str) -> Result<SorchaPeerNetwork, ManifestError> {
 }
 
 /// The parser's sentence without its picture of the text.
-fn yaml_error(error: &serde_saphyr::Error) -> ManifestError {
-    let message = error.without_snippet().to_string();
+fn yaml_error(text: &str, error: &serde_saphyr::Error) -> ManifestError {
+    let error = error.without_snippet();
+    if let serde_saphyr::Error::DuplicateMappingKey { location, .. } = error {
+        let line = location.line();
+        let written = usize::try_from(line).ok().and_then(|line| text.lines().nth(line.checked_sub(1)?));
+        let key = written.and_then(|line| line.split(':').next()).unwrap_or_default();
+        let path = key.trim_matches(|c: char| c.is_whitespace() || "-{\"'".contains(c));
+        let path = if path.is_empty() { "manifest" } else { path };
+        let message = "this field is given twice: take one of them away.";
+        return ManifestError::Fields(vec![Problem::at(line, path, message)]);
+    }
+    let message = error.to_string();
     let message = message.lines().next().unwrap_or_default().trim_end_matches('.');
     ManifestError::Yaml(format!("{message}."))
 }

@@ -98,7 +98,7 @@ fn the_columns_say_how_a_network_is() -> anyhow::Result<()> {
             })
         };
         let status = serde_json::json!({"status": {
-            "observedGeneration": 1, "replicas": 3, "readyReplicas": 2,
+            "observedGeneration": 1, "peers": 3, "peersReady": 2,
             "conditions": [condition("Ready", "False"), condition("Linked", "True")],
         }});
         let status = status.to_string();

@@ -9,13 +9,17 @@ use crate::{Space, example, manifest, on_every_server};
 fn defaults() -> Value {
     json!({
         "replicas": 3,
-        "storage": {"size": "1Gi"},
+        "storage": {"size": "1Gi", "retain": {"onDelete": true, "onScaleDown": true}},
+        "placement": {"spread": {"nodes": "preferred", "zones": "preferred"}},
         "bootstrap": {},
         "discovery": {"refreshInterval": "15m", "heartbeatInterval": "5s", "forgetAfter": "60s"},
         "limits": {"bodyBytesMax": "64Mi", "cacheBytesMax": "32Mi", "linksMax": 1024, "submissionsMax": 4096},
-        "tls": {"trustDomain": "sorcha.local"},
+        "tls": {"trustDomain": "sorcha.local", "delivery": "secret", "retainAuthority": true},
         "log": {"level": "info", "format": "text"},
-        "shutdown": {"deadline": "10s"},
+        "shutdown": {"deadline": "10s", "drainDeadline": "10m"},
+        "monitoring": {"podMonitor": true, "interval": "30s"},
+        "networkPolicy": {"enabled": true},
+        "paused": false,
     })
 }
 
@@ -134,11 +138,11 @@ fn what_cannot_change_is_refused_and_the_rest_is_taken() -> anyhow::Result<()> {
             "tls: {trustDomain: b.example}",
             &["spec.tls.trustDomain cannot be changed", "Make a new network instead"],
         )?;
-        let class = ["spec.storage.className cannot be changed"];
+        let class = ["storage.className cannot be changed"];
         check_change(space, "storage: {className: a}", "storage: {className: b}", &class)?;
         check_change(space, "storage: {className: a}", "replicas: 3", &class)?;
         check_change(space, "replicas: 3", "storage: {className: a}", &class)?;
-        let shrink = ["spec.storage.size can grow but not shrink"];
+        let shrink = ["storage.size can grow but not shrink"];
         check_change(space, "storage: {size: 2Gi}", "storage: {size: 1Gi}", &shrink)?;
         check_change(space, "storage: {size: 2Gi}", "storage: {size: 2147483647}", &shrink)?;
         check_change(space, "storage: {size: 2Gi}", "replicas: 3", &shrink)?;

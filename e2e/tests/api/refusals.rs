@@ -17,22 +17,22 @@ const WRONG: &[(&str, &[&str])] = &[
     ("limits: {bodyBytesMax: 512}", &["spec.limits.bodyBytesMax must be between 1Ki and 256Mi."]),
     ("limits: {bodyBytesMax: -1}", &["spec.limits.bodyBytesMax", "greater than or equal to 0"]),
     ("limits: {cacheBytesMax: 65Gi}", &["spec.limits.cacheBytesMax must be between 1Mi and 64Gi."]),
-    ("storage: {size: 1Mi}", &["spec.storage.size must be between 16Mi and 64Ti."]),
-    ("storage: {size: 65Ti}", &["spec.storage.size must be between 16Mi and 64Ti."]),
+    ("storage: {size: 1Mi}", &["storage.size must be between 16Mi and 64Ti."]),
+    ("storage: {size: 65Ti}", &["storage.size must be between 16Mi and 64Ti."]),
     ("storage: {size: big}", &["spec.storage.size", "big"]),
     ("storage: {size: true}", &["spec.storage.size", "boolean"]),
     (
         "resources: {requests: {cpu: 2}, limits: {cpu: 500m}}",
-        &["spec.resources.requests.cpu must not be above spec.resources.limits.cpu."],
+        &["resources.requests.cpu must not be above resources.limits.cpu."],
     ),
     (
         "resources: {requests: {memory: 1Gi}, limits: {memory: 512Mi}}",
-        &["spec.resources.requests.memory must not be above spec.resources.limits.memory."],
+        &["resources.requests.memory must not be above resources.limits.memory."],
     ),
     (
         "resources: {requests: {ephemeral-storage: 2Gi}, limits: {ephemeral-storage: 1Gi}}",
         &[
-            "spec.resources.requests.ephemeral-storage must not be above spec.resources.limits.ephemeral-storage.",
+            "resources.requests.ephemeral-storage must not be above resources.limits.ephemeral-storage.",
         ],
     ),
     ("resources: {limits: {cpu: a lot}}", &["spec.resources.limits.cpu", "a lot"]),
@@ -69,6 +69,67 @@ const WRONG: &[(&str, &[&str])] = &[
     ("log: {level: 'LOUD!'}", &["spec.log.level", "LOUD!"]),
     ("log: {format: xml}", &["spec.log.format", "xml", "text", "json"]),
     ("storage: {className: Fast Disks}", &["spec.storage.className", "Fast Disks"]),
+    // pools
+    ("pools: [{name: peers}]", &["spec.pools[0]", "name must not be peers or trust"]),
+    ("pools: [{name: trust}]", &["spec.pools[0]", "name must not be peers or trust"]),
+    ("pools: [{name: large}, {name: large}]", &["spec.pools[1]", "Duplicate"]),
+    ("pools: [{name: zone-1}]", &["spec.pools[0].name", "zone-1"]),
+    ("pools: [{name: much-too-long}]", &["spec.pools[0].name", "11"]),
+    ("pools: [{replicas: 3}]", &["spec.pools[0].name", "Required"]),
+    ("pools: [{name: a, replicas: -1}]", &["spec.pools[0].replicas", "greater than or equal to 0"]),
+    ("pools: [{name: a, storage: {size: 1Mi}}]", &["spec.pools[0].storage.size", "storage.size must be between"]),
+    (
+        "replicas: 6000\npools: [{name: a, replicas: 4001}]",
+        &["spec.replicas and the replicas of spec.pools must not be above 10000 together."],
+    ),
+    (
+        "pools: [{name: a, resources: {requests: {cpu: 2}, limits: {cpu: 1}}}]",
+        &["spec.pools[0].resources", "resources.requests.cpu must not be above resources.limits.cpu."],
+    ),
+    ("pools: [{name: a, expose: {type: LoadBalancer}}]", &["spec.pools[0]", "expose needs an address here"]),
+    // placement
+    ("placement: {spread: {nodes: always}}", &["spec.placement.spread.nodes", "preferred", "required", "none"]),
+    ("placement: {tolerations: [{value: a}]}", &["spec.placement.tolerations[0]", "key is missing"]),
+    (
+        "placement: {tolerations: [{key: a, operator: Exists, value: b}]}",
+        &["spec.placement.tolerations[0]", "value has no effect with operator Exists"],
+    ),
+    (
+        "placement: {tolerations: [{key: a, tolerationSeconds: 5, effect: NoSchedule}]}",
+        &["spec.placement.tolerations[0]", "tolerationSeconds needs effect NoExecute"],
+    ),
+    ("placement: {tolerations: [{key: a, effect: Never}]}", &["spec.placement.tolerations[0].effect", "NoExecute"]),
+    ("placement: {nodeSelector: {disk: true}}", &["spec.placement.nodeSelector.disk", "string"]),
+    // reaching peers from outside
+    ("expose: {type: Public}", &["spec.expose.type", "LoadBalancer"]),
+    ("expose: {address: 'peers.example:7450'}", &["spec.expose.address", "peers.example:7450"]),
+    ("expose: {address: 'peer-{ordinal}.example'}", &["spec.expose.address", "peer-{ordinal}.example"]),
+    ("expose: {address: 'peer-{number}.example:7450'}", &["spec.expose.address", "{number}"]),
+    (
+        "expose: {type: NodePort, address: 'peer-{ordinal}.example:7450'}",
+        &["spec.expose", "address must end in a port such as 3045{ordinal}"],
+    ),
+    (
+        "replicas: 11\nexpose: {type: NodePort, address: 'node.example:3045{ordinal}'}",
+        &["spec.replicas is too high for spec.expose.address"],
+    ),
+    (
+        "replicas: 257\nexpose: {type: LoadBalancer, address: 'peer-{ordinal}.example:7450'}",
+        &["spec.replicas is too high for spec.expose.address"],
+    ),
+    ("expose: {annotations: {a: b}}", &["spec.expose", "annotations have no effect for type ClusterIP"]),
+    // what else the cluster has for a network
+    ("monitoring: {interval: 2h}", &["spec.monitoring.interval must be between 5s and 1h."]),
+    ("monitoring: {podMonitor: sometimes}", &["spec.monitoring.podMonitor", "boolean"]),
+    (
+        "networkPolicy: {enabled: false, metricsFrom: [{podLabels: {a: b}}]}",
+        &["spec.networkPolicy", "metricsFrom has no effect without spec.networkPolicy.enabled"],
+    ),
+    ("networkPolicy: {metricsFrom: [{}]}", &["spec.networkPolicy.metricsFrom[0]", "nobody is chosen"]),
+    ("shutdown: {drainDeadline: 9s}", &["spec.shutdown.drainDeadline must be between 10s and 24h."]),
+    ("tls: {delivery: post}", &["spec.tls.delivery", "secret"]),
+    ("podTemplate: [a]", &["spec.podTemplate", "object"]),
+    ("paused: later", &["spec.paused", "boolean"]),
     // fields that are none
     ("replica: 5", &["unknown field", "spec.replica"]),
     ("discovery: {refresh: 5m}", &["unknown field", "spec.discovery.refresh"]),

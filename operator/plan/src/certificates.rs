@@ -46,7 +46,7 @@ pub(crate) fn decide(network: &Validated, seen: &ObservedNetwork) -> Certificate
     let authority = AuthorityPlan {
         secret,
         make: seen.authority.root == Root::Absent && !lost,
-        goes_with_network: false,
+        goes_with_network: !network.spec.tls.retain_authority,
     };
     let pools = if findings.is_empty() { pools(network, seen) } else { Vec::new() };
     Certificates { authority, pools, findings }

@@ -12,6 +12,7 @@ pub mod names;
 pub mod observed;
 mod peer_config;
 pub mod plan;
+mod pod_template;
 pub mod processes;
 pub mod render;
 mod rendered;

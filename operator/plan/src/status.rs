@@ -44,6 +44,9 @@ pub fn status(
         observed_generation: network.generation,
         replicas: count(existing),
         ready_replicas: count(ready),
+        peers: count(existing),
+        peers_ready: count(ready),
+        pools: Vec::new(),
         selector: Some(names::selector_text(&network.name)),
         conditions: conditions.made,
     }

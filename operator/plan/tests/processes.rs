@@ -78,7 +78,11 @@ fn peers_begin_with_the_first_three_and_the_manifests_own() {
     let manifest = load(EVERYTHING).expect("the example is right");
     let network = validate(&manifest).expect("the example is right");
     let plan = plan_processes(&network, &machine()).expect("ports are free");
-    for peer in &plan.peers {
+    let pools: Vec<&str> = plan.peers.iter().map(|peer| peer.pool.as_str()).collect();
+    assert_eq!(pools, [vec!["peers"; 7], vec!["large"; 2]].concat());
+    let large = plan.peers[8].config.bootstrap.addresses.as_deref().unwrap_or_default();
+    assert_eq!(large[3..5], ["127.0.0.1:7590", "127.0.0.1:7610"], "and with the first of their own pool");
+    for peer in &plan.peers[..7] {
         assert_eq!(
             peer.config.bootstrap.addresses.as_deref().unwrap_or_default(),
             [
@@ -91,6 +95,7 @@ fn peers_begin_with_the_first_three_and_the_manifests_own() {
             ]
         );
     }
+    assert_eq!(plan.peers[7].uri, "spiffe://ledger.example/ledger-main/everything-large-0");
     assert_eq!(plan.peers[6].uri, "spiffe://ledger.example/ledger-main/everything-peers-6");
 }
 

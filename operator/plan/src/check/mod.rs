@@ -3,7 +3,9 @@
 //! Shares no code with what makes plans, so that one mistake is not made twice. What it finds is a mistake of ours,
 //! never of the user: the programs refuse to go on.
 
+mod file;
 mod network;
+mod pods;
 mod processes;
 
 use std::fmt;

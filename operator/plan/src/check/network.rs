@@ -3,44 +3,65 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use sorcha_peer_config::raw::RawConfig;
 
+use super::pods::Pods;
 use super::{Broken, is_dns_label};
 use crate::plan::NetworkPlan;
 use crate::validate::Validated;
 
 /// Longest name of a StatefulSet: its controller appends a hash of 11 characters in a label of 63.
 const STATEFUL_SET_NAME_MAX: usize = 52;
+/// Largest object in bytes, as JSON: what an API server takes in one request is about three times that.
+const OBJECT_BYTES_MAX: usize = 1_000_000;
 
 /// Everything that is wrong with a plan of objects; nothing, if all is well.
 pub fn check_network(plan: &NetworkPlan, network: &Validated) -> Vec<Broken> {
-    let objects = plan.objects.to_json();
-    let mut check = Check { objects: &objects, broken: Vec::new() };
+    let mut objects = plan.objects.to_json();
+    // what others hold under a planned name cannot be judged, but is there to be referred to
+    let foreign: BTreeSet<String> =
+        plan.objects.left_alone.iter().map(|name| format!("{} {}", name.kind, name.name)).collect();
+    objects.sort_by_key(|object| text(object, "/kind") == "StatefulSet");
+    let mut check = Check { objects: &objects, foreign, broken: Vec::new() };
+    if network.spec.paused {
+        for object in &objects {
+            check.require(false, object, "is planned though the network is paused.");
+        }
+        return check.broken;
+    }
     check.all_objects(plan, network);
     for set in check.of_kind("StatefulSet") {
-        check.pods(set, network);
+        check.set(set, plan, network);
         check.references(set);
-        check.security(set);
+        let pool = network.pools.iter().find(|pool| pool.name == pool_of(set));
+        let beside = pool.and_then(|pool| pool.pod_template.as_ref());
+        Pods { set, beside: beside.map(|template| &template.0), broken: &mut check.broken }.check();
     }
+    check.selectors();
     check.configuration(plan, network);
     check.broken
 }
 
 struct Check<'a> {
     objects: &'a [Value],
+    /// Planned objects under whose names there are others.
+    foreign: BTreeSet<String>,
     broken: Vec<Broken>,
 }
 
-fn name(object: &Value) -> String {
+pub(super) fn name(object: &Value) -> String {
     format!("{} {}", text(object, "/kind"), text(object, "/metadata/name"))
 }
 
-fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
+pub(super) fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
     object.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+fn pool_of(object: &Value) -> &str {
+    text(object, "/metadata/labels/sorcha.org~1pool")
 }
 
 /// Whether every label of the selector is among the labels, and there is one at least.
@@ -55,7 +76,8 @@ impl<'a> Check<'a> {
     }
 
     fn exists(&self, kind: &str, name: &str) -> bool {
-        self.of_kind(kind).iter().any(|object| text(object, "/metadata/name") == name)
+        self.foreign.contains(&format!("{kind} {name}"))
+            || self.of_kind(kind).iter().any(|object| text(object, "/metadata/name") == name)
     }
 
     fn require(&mut self, holds: bool, object: &Value, message: &str) {
@@ -81,10 +103,18 @@ impl<'a> Check<'a> {
             let owner = text(object, "/metadata/ownerReferences/0/uid");
             let owned = owner == network.uid.as_deref().unwrap_or_default();
             self.require(owned, object, "does not go when the manifest goes.");
+            let fits = object.to_string().len() <= OBJECT_BYTES_MAX;
+            self.require(fits, object, "is larger than an API server takes.");
+        }
+        for pool in &network.pools {
+            let name = format!("{}-{}", plan.network, pool.name);
+            if !self.exists("StatefulSet", &name) {
+                self.broken.push(Broken::new(&name, "the pool has no StatefulSet."));
+            }
         }
     }
 
-    fn pods(&mut self, set: &Value, network: &Validated) {
+    fn set(&mut self, set: &Value, plan: &NetworkPlan, network: &Validated) {
         let labels = &set["spec"]["template"]["metadata"]["labels"];
         let set_name = text(set, "/metadata/name");
         self.require(
@@ -92,132 +122,94 @@ impl<'a> Check<'a> {
             set,
             "its name is too long for its pods' labels.",
         );
-        let pool = text(set, "/metadata/labels/sorcha.org~1pool");
-        let Some(pool) = network.pools.iter().find(|known| known.name == pool) else {
+        let Some(pool) = network.pools.iter().find(|known| known.name == pool_of(set)) else {
             return self.require(false, set, "is of a pool that the manifest has not.");
         };
-        let last = format!("{set_name}-{}", pool.replicas.saturating_sub(1));
+        self.require(
+            set_name == format!("{}-{}", plan.network, pool.name),
+            set,
+            "bears another pool's name.",
+        );
+        let replicas = set["spec"]["replicas"].as_u64().unwrap_or_default();
+        let last = format!("{set_name}-{}", replicas.saturating_sub(1));
         self.require(is_dns_label(&last), set, "the name of its last pod is no DNS label.");
-        let wanted = set["spec"]["replicas"] == pool.replicas;
-        self.require(wanted, set, "has another number of pods than the manifest.");
-        for (kind, pointer) in [
-            ("StatefulSet", "/spec/selector/matchLabels"),
-            ("Service", "/spec/selector"),
-            ("PodDisruptionBudget", "/spec/selector/matchLabels"),
-            ("NetworkPolicy", "/spec/podSelector/matchLabels"),
-        ] {
-            for object in self.of_kind(kind) {
-                self.require(
-                    selects(object.pointer(pointer), labels),
-                    object,
-                    "does not select the peers' pods.",
-                );
-            }
-        }
-        let services = self.of_kind("Service");
-        let headless = services.iter().find(|service| text(service, "/spec/clusterIP") == "None");
-        let governs = headless.is_some_and(|service| {
-            text(service, "/metadata/name") == text(set, "/spec/serviceName")
+        self.require(replicas >= u64::from(pool.replicas), set, "has fewer pods than the manifest wants.");
+        let selected = selects(set.pointer("/spec/selector/matchLabels"), labels)
+            && text(set, "/spec/selector/matchLabels/sorcha.org~1pool") == pool.name;
+        self.require(selected, set, "does not select its own pods alone.");
+        let by_operator = text(set, "/spec/updateStrategy/type") == "OnDelete"
+            && text(set, "/spec/podManagementPolicy") == "Parallel";
+        self.require(by_operator, set, "would replace pods by itself.");
+        let governs = self.of_kind("Service").iter().any(|service| {
+            text(service, "/spec/clusterIP") == "None"
+                && text(service, "/metadata/name") == text(set, "/spec/serviceName")
                 && service["spec"]["publishNotReadyAddresses"] == true
+                && selects(service.pointer("/spec/selector"), labels)
         });
+        let governs =
+            governs || self.foreign.contains(&format!("Service {}", text(set, "/spec/serviceName")));
         self.require(governs, set, "has no headless Service that names pods before they are ready.");
     }
 
-    fn references(&mut self, set: &Value) {
-        let pod = &set["spec"]["template"]["spec"];
-        let account = text(pod, "/serviceAccountName");
-        self.require(self.exists("ServiceAccount", account), set, "its ServiceAccount is not planned.");
-        let mut mountable: BTreeSet<&str> = list(set, "/spec/volumeClaimTemplates")
-            .iter()
-            .map(|claim| text(claim, "/metadata/name"))
-            .collect();
-        for volume in list(pod, "/volumes") {
-            mountable.insert(text(volume, "/name"));
-            let config_map = text(volume, "/configMap/name");
-            let planned = config_map.is_empty() || self.exists("ConfigMap", config_map);
-            self.require(planned, set, "mounts a ConfigMap that is not planned.");
-        }
-        let mut ports = BTreeSet::new();
-        for container in list(pod, "/containers") {
-            ports.extend(list(container, "/ports").iter().map(|port| text(port, "/name")));
-            for mount in list(container, "/volumeMounts") {
-                self.require(
-                    mountable.contains(text(mount, "/name")),
-                    set,
-                    "mounts a volume that it has not.",
-                );
-                let whole = mount.get("subPath").is_none() && mount.get("subPathExpr").is_none();
-                self.require(whole, set, "mounts by subPath, which never sees a change.");
-            }
-            for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
-                let port = text(&container[probe], "/httpGet/port");
-                self.require(ports.contains(port), set, "probes a port that it does not open.");
+    /// What selects pods selects those of the network, of all pools or of one.
+    fn selectors(&mut self) {
+        let sets = self.of_kind("StatefulSet");
+        for (kind, pointer) in [
+            ("Service", "/spec/selector"),
+            ("PodDisruptionBudget", "/spec/selector/matchLabels"),
+            ("NetworkPolicy", "/spec/podSelector/matchLabels"),
+            ("PodMonitor", "/spec/selector/matchLabels"),
+        ] {
+            for object in self.of_kind(kind) {
+                let mut selector = object.pointer(pointer).cloned().unwrap_or_default();
+                // what its controller adds to a pod's labels
+                let pod =
+                    selector.as_object_mut().and_then(|it| it.remove("statefulset.kubernetes.io/pod-name"));
+                let own = pod.is_none_or(|pod| pod == text(object, "/metadata/name"));
+                let wanted = if pool_of(object).is_empty() { sets.len() } else { sets.len().min(1) };
+                let found = sets
+                    .iter()
+                    .filter(|set| {
+                        let of_pool = pool_of(object).is_empty() || pool_of(object) == pool_of(set);
+                        of_pool && selects(Some(&selector), &set["spec"]["template"]["metadata"]["labels"])
+                    })
+                    .count();
+                self.require(own && found >= wanted, object, "does not select the peers' pods.");
             }
         }
         for service in self.of_kind("Service") {
             for port in list(service, "/spec/ports") {
-                let open = ports.contains(text(port, "/targetPort"));
-                self.require(open, service, "leads to a port that no pod opens.");
+                let leads = port["targetPort"] == 7450;
+                self.require(leads, service, "leads to another port than the peers' TLS port.");
             }
+        }
+        for policy in self.of_kind("NetworkPolicy") {
+            let tls_is_open = list(policy, "/spec/ingress").iter().any(|rule| {
+                rule.get("from").is_none() && list(rule, "/ports").iter().any(|port| port["port"] == 7450)
+            });
+            self.require(tls_is_open, policy, "keeps peers from one another.");
         }
     }
 
-    /// The `restricted` Pod Security standard of Kubernetes.
-    fn security(&mut self, set: &Value) {
+    fn references(&mut self, set: &Value) {
         let pod = &set["spec"]["template"]["spec"];
-        let context = &pod["securityContext"];
-        let restricted = context["runAsNonRoot"] == true
-            && context["runAsUser"].as_i64().is_some_and(|user| user > 0)
-            && context["seccompProfile"]["type"] == "RuntimeDefault"
-            && pod["automountServiceAccountToken"] == false
-            && ["hostNetwork", "hostPID", "hostIPC"].iter().all(|field| pod.get(field).is_none());
-        self.require(restricted, set, "its pods do not fit the restricted Pod Security standard.");
-        for container in list(pod, "/containers") {
-            let context = &container["securityContext"];
-            let restricted = context["allowPrivilegeEscalation"] == false
-                && context["readOnlyRootFilesystem"] == true
-                && list(context, "/capabilities/drop") == [Value::from("ALL")];
-            self.require(restricted, set, "its containers do not fit the restricted Pod Security standard.");
+        for volume in list(pod, "/volumes") {
+            let config_map = text(volume, "/configMap/name");
+            if text(volume, "/name") == "config" {
+                self.require(
+                    self.exists("ConfigMap", config_map),
+                    set,
+                    "mounts a ConfigMap that is not planned.",
+                );
+            }
         }
     }
 
     fn configuration(&mut self, plan: &NetworkPlan, network: &Validated) {
-        let files = self.of_kind("ConfigMap").into_iter().filter(|map| map["data"]["ca.crt"].is_null());
-        for config_map in files {
-            let file = config_map["data"]["peer.yaml"].as_str().unwrap_or_default();
-            let Ok(config) = serde_saphyr::from_str::<RawConfig>(file) else {
-                self.require(false, config_map, "its peer.yaml cannot be read back.");
-                continue;
-            };
-            let identity = config.network_id.as_ref() == Some(&network.network_id)
-                && config.trust_domain.as_ref() == Some(&network.spec.tls.trust_domain)
-                && config.name.is_none();
-            self.require(identity, config_map, "its peer.yaml gives peers another identity.");
-            // what each pod's environment adds
-            let first = RawConfig {
-                name: Some(format!("{}-0", text(config_map, "/metadata/name"))),
-                ..config.clone()
-            };
-            if let Err(problems) = sorcha_peer_config::check(&first) {
-                let message = format!("peers would not start with its peer.yaml: {problems}");
-                self.require(false, config_map, &message);
+        for config_map in self.of_kind("ConfigMap") {
+            if !pool_of(config_map).is_empty() {
+                super::file::check(config_map, plan, network, &mut self.broken);
             }
-            let own = |address: &str| {
-                let pools = network.pools.iter().map(|pool| &pool.name);
-                pools
-                    .map(|pool| format!(".{}-{pool}.{}.svc:7450", plan.network, plan.namespace))
-                    .any(|end| address.ends_with(&end))
-                    || address.ends_with(&format!(".{}-peers.{}.svc:7450", plan.network, plan.namespace))
-            };
-            let given = &network.spec.bootstrap.addresses;
-            let addresses = config.bootstrap.addresses.unwrap_or_default();
-            let known = addresses.iter().all(|address| own(address) || given.contains(address));
-            let complete = given.iter().all(|address| addresses.contains(address));
-            self.require(
-                known && complete,
-                config_map,
-                "its peer.yaml begins with other peers than it should.",
-            );
         }
     }
 }

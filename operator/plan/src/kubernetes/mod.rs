@@ -3,6 +3,7 @@
 pub(crate) mod config_map;
 mod disruption_budget;
 mod network_policy;
+mod pod_monitor;
 pub(crate) mod pod_template;
 mod service;
 mod service_account;
@@ -47,7 +48,9 @@ pub struct SharedObjects {
     /// Evictions one at a time.
     pub disruption_budget: PodDisruptionBudget,
     /// Who may connect to the peers.
-    pub network_policy: NetworkPolicy,
+    pub network_policy: Option<NetworkPolicy>,
+    /// Tells Prometheus of the peers.
+    pub pod_monitor: Option<Value>,
 }
 
 /// The objects of one pool.
@@ -59,6 +62,8 @@ pub struct PoolObjects {
     pub config_map: ConfigMap,
     /// Gives each peer its name in DNS.
     pub headless_service: Service,
+    /// Lead to one peer each, where the pool is exposed under an address.
+    pub peer_services: Vec<Service>,
     /// The peers: a StatefulSet, as JSON, since the manifest's `podTemplate` may name fields that are not known here.
     pub stateful_set: Value,
 }
@@ -73,6 +78,7 @@ impl Objects {
                 service: service::entry(network, seen),
                 disruption_budget: disruption_budget::build(network, seen),
                 network_policy: network_policy::build(network, seen),
+                pod_monitor: pod_monitor::build(network, seen),
             }),
             pools: network.pools.iter().map(|pool| PoolObjects::build(network, seen, pool)).collect(),
             left_alone: seen.foreign.iter().map(|foreign| foreign.object.clone()).collect(),
@@ -84,18 +90,26 @@ impl Objects {
         let mut objects: Vec<Value> = Vec::new();
         if let Some(shared) = &self.shared {
             // no `..`: an object that is forgotten here does not compile
-            let SharedObjects { service_account, trust_bundle, service, disruption_budget, network_policy } =
-                shared;
+            let SharedObjects {
+                service_account,
+                trust_bundle,
+                service,
+                disruption_budget,
+                network_policy,
+                pod_monitor,
+            } = shared;
             objects.push(json(service_account));
             objects.extend(trust_bundle.iter().map(json));
             objects.push(json(service));
-            objects.push(json(network_policy));
+            objects.extend(network_policy.iter().map(json));
             objects.push(json(disruption_budget));
+            objects.extend(pod_monitor.iter().cloned());
         }
         for pool in &self.pools {
-            let PoolObjects { pool: _, config_map, headless_service, stateful_set } = pool;
+            let PoolObjects { pool: _, config_map, headless_service, peer_services, stateful_set } = pool;
             objects.push(json(config_map));
             objects.push(json(headless_service));
+            objects.extend(peer_services.iter().map(json));
             objects.push(stateful_set.clone());
         }
         objects.retain(|object| !self.left_alone.contains(&name_of(object)));
@@ -110,6 +124,7 @@ impl PoolObjects {
             pool: pool.name.clone(),
             config_map: config_map::build(network, seen, pool, &rendered),
             headless_service: service::headless(network, seen, pool),
+            peer_services: service::of_peers(network, seen, pool),
             stateful_set: stateful_set::build(network, seen, pool, &rendered),
         }
     }

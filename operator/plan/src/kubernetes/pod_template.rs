@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
     ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
-    SeccompProfile, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+    SeccompProfile, SecretVolumeSource, SecurityContext, Toleration, TopologySpreadConstraint, Volume,
+    VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use sorcha_crds::{Quantities, Size};
+use serde_json::Value;
+use sorcha_crds::{Placement, Quantities, Size, Spread, SpreadRule, TaintEffect, TolerationOperator};
 
 use crate::names::{self, ANNOTATION_CONFIG, CONTAINER, PORT_ADMIN, PORT_PEER};
 use crate::observed::ObservedNetwork;
+use crate::pod_template::{self, ORDINAL_VARIABLE};
 use crate::validate::{CPU_REQUEST, MEMORY_REQUEST, Pool, Validated};
 
 /// Where the pod sees its configuration file.
@@ -25,14 +28,26 @@ pub const TLS_DIRECTORY: &str = "/run/sorcha/tls";
 
 /// User and group of the peer: "nobody" of distroless images.
 const USER: i64 = 65_532;
-/// The kubelet kills a pod this long after the peer's own deadline, in seconds (a guess: time to report the end).
-const GRACE_SECONDS: u64 = 5;
 /// A peer may take this many starts of two seconds to open its store, which is repaired after a crash: measured 2 s
 /// for 600 MB, so ten minutes serve 180 GB.
 const STARTUP_FAILURES_MAX: i32 = 300;
 
 /// The template for peers of this image with the configuration file of this hash.
 pub(crate) fn build(
+    network: &Validated,
+    seen: &ObservedNetwork,
+    pool: &Pool,
+    image: &str,
+    config_hash: &str,
+) -> Value {
+    let template = super::json(&of_peer(network, seen, pool, image, config_hash));
+    match &pool.pod_template {
+        Some(beside) => pod_template::merge(template, &beside.0),
+        None => template,
+    }
+}
+
+fn of_peer(
     network: &Validated,
     seen: &ObservedNetwork,
     pool: &Pool,
@@ -50,9 +65,7 @@ pub(crate) fn build(
             service_account_name: Some(names::network(&network.name)),
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
-            termination_grace_period_seconds: Some(
-                (network.shutdown_deadline_ms.div_ceil(1000) + GRACE_SECONDS) as i64,
-            ),
+            termination_grace_period_seconds: Some(network.grace_seconds() as i64),
             security_context: Some(PodSecurityContext {
                 run_as_non_root: Some(true),
                 run_as_user: Some(USER),
@@ -67,6 +80,10 @@ pub(crate) fn build(
             }),
             containers: vec![container(network, seen, pool, image)],
             volumes: Some(volumes(network, pool)),
+            node_selector: some_map(&pool.placement.node_selector),
+            tolerations: tolerations(&pool.placement),
+            priority_class_name: pool.placement.priority_class_name.clone(),
+            topology_spread_constraints: spread(network, pool),
             ..PodSpec::default()
         }),
     }
@@ -98,21 +115,79 @@ fn container(network: &Validated, seen: &ObservedNetwork, pool: &Pool, image: &s
     }
 }
 
-/// What differs from pod to pod: the name, and the address made of it.
+/// What differs from pod to pod: the name, and the addresses made of it.
 fn environment(network: &Validated, seen: &ObservedNetwork, pool: &Pool) -> Vec<EnvVar> {
-    let name = EnvVarSource {
-        field_ref: Some(ObjectFieldSelector { field_path: "metadata.name".to_owned(), api_version: None }),
-        ..EnvVarSource::default()
-    };
     let host = format!("$(SORCHA_NAME).{}.{}.svc", names::pool(&network.name, &pool.name), seen.namespace);
-    vec![
-        EnvVar { name: "SORCHA_NAME".to_owned(), value_from: Some(name), value: None },
-        EnvVar {
-            name: "SORCHA_ADVERTISE".to_owned(),
-            value: Some(format!("{host}:{PORT_PEER}")),
-            value_from: None,
-        },
-    ]
+    let mut advertise = format!("{host}:{PORT_PEER}");
+    let mut variables = vec![of_pod("SORCHA_NAME", "metadata.name")];
+    if let Some(address) = pool.expose.as_ref().and_then(|expose| expose.address.as_ref()) {
+        variables.push(of_pod(ORDINAL_VARIABLE, "metadata.labels['apps.kubernetes.io/pod-index']"));
+        let outside = address.replace("{ordinal}", &format!("$({ORDINAL_VARIABLE})"));
+        advertise = format!("{advertise},{outside}");
+    }
+    variables.push(EnvVar { name: "SORCHA_ADVERTISE".to_owned(), value: Some(advertise), value_from: None });
+    variables
+}
+
+fn of_pod(name: &str, field_path: &str) -> EnvVar {
+    let field = ObjectFieldSelector { field_path: field_path.to_owned(), api_version: None };
+    let value_from = Some(EnvVarSource { field_ref: Some(field), ..EnvVarSource::default() });
+    EnvVar { name: name.to_owned(), value_from, value: None }
+}
+
+fn some_map(map: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
+    (!map.is_empty()).then(|| map.clone())
+}
+
+fn tolerations(placement: &Placement) -> Option<Vec<Toleration>> {
+    let each = placement.tolerations.iter().map(|it| Toleration {
+        key: it.key.clone(),
+        operator: Some(
+            match it.operator {
+                TolerationOperator::Equal => "Equal",
+                TolerationOperator::Exists => "Exists",
+            }
+            .to_owned(),
+        ),
+        value: it.value.clone(),
+        effect: it.effect.map(|effect| {
+            match effect {
+                TaintEffect::NoSchedule => "NoSchedule",
+                TaintEffect::PreferNoSchedule => "PreferNoSchedule",
+                TaintEffect::NoExecute => "NoExecute",
+            }
+            .to_owned()
+        }),
+        toleration_seconds: it.toleration_seconds,
+    });
+    let tolerations: Vec<Toleration> = each.collect();
+    (!tolerations.is_empty()).then_some(tolerations)
+}
+
+/// Over nodes and zones, counted within the pool.
+fn spread(network: &Validated, pool: &Pool) -> Option<Vec<TopologySpreadConstraint>> {
+    let Spread { nodes, zones } = &pool.placement.spread;
+    let selector = LabelSelector {
+        match_labels: Some(names::pool_selector(&network.name, &pool.name)),
+        ..LabelSelector::default()
+    };
+    let rules = [("kubernetes.io/hostname", nodes), ("topology.kubernetes.io/zone", zones)];
+    let each = rules.into_iter().filter_map(|(key, rule)| {
+        let when_unsatisfiable = match rule {
+            SpreadRule::Preferred => "ScheduleAnyway",
+            SpreadRule::Required => "DoNotSchedule",
+            SpreadRule::None => return None,
+        };
+        Some(TopologySpreadConstraint {
+            topology_key: key.to_owned(),
+            max_skew: 1,
+            when_unsatisfiable: when_unsatisfiable.to_owned(),
+            label_selector: Some(selector.clone()),
+            ..TopologySpreadConstraint::default()
+        })
+    });
+    let constraints: Vec<TopologySpreadConstraint> = each.collect();
+    (!constraints.is_empty()).then_some(constraints)
 }
 
 fn container_port(name: &str, port: u16) -> ContainerPort {

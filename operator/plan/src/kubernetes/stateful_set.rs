@@ -17,6 +17,10 @@ pub(super) fn build(network: &Validated, seen: &ObservedNetwork, pool: &Pool, re
     let mut spec = immutable(network, pool);
     spec["replicas"] = pool.replicas.into();
     spec["updateStrategy"] = json!({"type": "OnDelete"});
+    let keep = |keep| if keep { "Retain" } else { "Delete" };
+    let retain = &pool.storage.retain;
+    spec["persistentVolumeClaimRetentionPolicy"] =
+        json!({"whenDeleted": keep(retain.on_delete), "whenScaled": keep(retain.on_scale_down)});
     spec["template"] = rendered.template.clone();
     json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": json(&metadata), "spec": spec})
 }

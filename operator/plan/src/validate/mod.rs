@@ -3,11 +3,14 @@
 //! Applies what the API server would: the schema's bounds (read from the schema) and the rules that are CEL there,
 //! because local mode and `render` have no API server.
 
+mod rules;
+
 use std::fmt;
 
 use sorcha_crds::bounds::violations;
 use sorcha_crds::{
-    NAME_CHARACTERS_MAX, Problem, Resources, Size, SorchaPeerNetwork, SorchaPeerNetworkSpec, Storage,
+    Expose, NAME_CHARACTERS_MAX, Placement, PodTemplate, Problem, Resources, SorchaPeerNetwork,
+    SorchaPeerNetworkSpec, Storage,
 };
 use sorcha_peer_config::raw::{RawBootstrap, RawConfig};
 
@@ -19,14 +22,6 @@ pub const CPU_REQUEST: &str = "50m";
 /// Memory that a peer asks for where the manifest does not say: twice the bar of 64 MiB for a peer in a network of
 /// 1,000 (a guess).
 pub const MEMORY_REQUEST: &str = "128Mi";
-
-const SECOND: u64 = 1000;
-const MINUTE: u64 = 60 * SECOND;
-const HOUR: u64 = 60 * MINUTE;
-const KI: u64 = 1 << 10;
-const MI: u64 = 1 << 20;
-const GI: u64 = 1 << 30;
-const TI: u64 = 1 << 40;
 
 /// A manifest in which every value is right. Only [`validate`] makes one.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +40,8 @@ pub struct Validated {
     pub pools: Vec<Pool>,
     /// `spec.shutdown.deadline` in milliseconds.
     pub shutdown_deadline_ms: u64,
+    /// `spec.shutdown.drainDeadline` in milliseconds.
+    pub drain_deadline_ms: u64,
     /// Everything else, within its bounds.
     pub spec: SorchaPeerNetworkSpec,
 }
@@ -60,12 +57,23 @@ pub struct Pool {
     pub resources: Option<Resources>,
     /// The volume of each.
     pub storage: Storage,
+    /// On which nodes they run.
+    pub placement: Placement,
+    /// What their pods have beside them.
+    pub pod_template: Option<PodTemplate>,
+    /// How they are reached from outside.
+    pub expose: Option<Expose>,
 }
 
 impl Validated {
     /// The pool of this name.
     pub fn pool(&self, name: &str) -> Option<&Pool> {
         self.pools.iter().find(|pool| pool.name == name)
+    }
+
+    /// How long the kubelet waits for a pod to end, in seconds.
+    pub(crate) fn grace_seconds(&self) -> u64 {
+        rules::grace_seconds(self.shutdown_deadline_ms)
     }
 
     /// Peers wanted, in all pools.
@@ -99,9 +107,7 @@ pub fn validate(manifest: &SorchaPeerNetwork) -> Result<Validated, Invalid> {
         namespace_problems(namespace, &mut problems);
     }
     problems.extend(violations(spec));
-    durations(spec, &mut problems);
-    sizes(spec, &mut problems);
-    resources(spec, &mut problems);
+    problems.extend(rules::problems(spec));
     if !problems.is_empty() {
         return Err(Invalid { problems });
     }
@@ -112,6 +118,7 @@ pub fn validate(manifest: &SorchaPeerNetwork) -> Result<Validated, Invalid> {
         network_id: spec.network_id.clone().unwrap_or_else(|| name.clone()),
         pools: pools(spec),
         shutdown_deadline_ms: milliseconds(&spec.shutdown.deadline).expect("checked above"),
+        drain_deadline_ms: milliseconds(&spec.shutdown.drain_deadline).expect("checked above"),
         spec: spec.clone(),
         name,
     };
@@ -121,13 +128,18 @@ pub fn validate(manifest: &SorchaPeerNetwork) -> Result<Validated, Invalid> {
 
 /// The pools of a spec whose values are within their bounds.
 fn pools(spec: &SorchaPeerNetworkSpec) -> Vec<Pool> {
-    let count = |replicas: i32| u32::try_from(replicas).expect("the schema's range begins at 0");
-    vec![Pool {
-        name: names::POOL.to_owned(),
-        replicas: count(spec.replicas),
-        resources: spec.resources.clone(),
-        storage: spec.storage.clone(),
-    }]
+    let pools = rules::pools(spec).into_iter();
+    pools
+        .map(|(_, pool)| Pool {
+            name: pool.name,
+            replicas: u32::try_from(pool.replicas).expect("the schema's range begins at 0"),
+            resources: pool.resources,
+            storage: pool.storage,
+            placement: pool.placement,
+            pod_template: pool.pod_template,
+            expose: pool.expose,
+        })
+        .collect()
 }
 
 /// What the peers themselves would refuse, such as a log filter that cannot be read, in terms of the manifest.
@@ -176,80 +188,5 @@ pub(crate) fn namespace_problems(namespace: &str, problems: &mut Vec<Problem>) {
              with a letter or digit."
         );
         problems.push(Problem::new("metadata.namespace", message));
-    }
-}
-
-fn durations(spec: &SorchaPeerNetworkSpec, problems: &mut Vec<Problem>) {
-    let mut check = |path: &str, text: &str, (least, least_ms): (&str, u64), (most, most_ms): (&str, u64)| {
-        let value = milliseconds(text)?;
-        let wrong = match value {
-            value if value < least_ms => "shorter than",
-            value if value > most_ms => "longer than",
-            _ => return Some(value),
-        };
-        let bound = if value < least_ms { least } else { most };
-        let message = format!("{text} is {wrong} {bound}: give a duration from {least} to {most}.");
-        problems.push(Problem::new(path, message));
-        None
-    };
-    let day = ("24h", 24 * HOUR);
-    let discovery = &spec.discovery;
-    check("spec.discovery.refreshInterval", &discovery.refresh_interval, ("1s", SECOND), day);
-    let heartbeat = check(
-        "spec.discovery.heartbeatInterval",
-        &discovery.heartbeat_interval,
-        ("100ms", 100),
-        ("10m", 10 * MINUTE),
-    );
-    let forget = check("spec.discovery.forgetAfter", &discovery.forget_after, ("1s", SECOND), day);
-    check("spec.shutdown.deadline", &spec.shutdown.deadline, ("1s", SECOND), ("10m", 10 * MINUTE));
-    if let (Some(heartbeat), Some(forget)) = (heartbeat, forget)
-        && forget < 2 * heartbeat
-    {
-        let message = format!(
-            "{} is shorter than twice spec.discovery.heartbeatInterval ({}), so peers would be forgotten before \
-             anybody has asked whether they live: lengthen it.",
-            discovery.forget_after, discovery.heartbeat_interval
-        );
-        problems.push(Problem::new("spec.discovery.forgetAfter", message));
-    }
-}
-
-fn sizes(spec: &SorchaPeerNetworkSpec, problems: &mut Vec<Problem>) {
-    let mut check =
-        |path: &str, size: &Size, (least, least_bytes): (&str, u64), (most, most_bytes): (&str, u64)| {
-            let Some(thousandths) = size.thousandths() else { return };
-            let (wrong, bound) = if thousandths < u128::from(least_bytes) * 1000 {
-                ("below", least)
-            } else if thousandths > u128::from(most_bytes) * 1000 {
-                ("above", most)
-            } else {
-                return;
-            };
-            let message = format!("{size} is {wrong} {bound}: give a size from {least} to {most}.");
-            problems.push(Problem::new(path, message));
-        };
-    check("spec.storage.size", &spec.storage.size, ("16Mi", 16 * MI), ("64Ti", 64 * TI));
-    check("spec.limits.bodyBytesMax", &spec.limits.body_bytes_max, ("1Ki", KI), ("256Mi", 256 * MI));
-    check("spec.limits.cacheBytesMax", &spec.limits.cache_bytes_max, ("1Mi", MI), ("64Gi", 64 * GI));
-}
-
-/// A request above its limit is refused by Kubernetes only when the pod is made, where nobody looks.
-fn resources(spec: &SorchaPeerNetworkSpec, problems: &mut Vec<Problem>) {
-    let Some(resources) = &spec.resources else { return };
-    let (Some(requests), Some(limits)) = (&resources.requests, &resources.limits) else { return };
-    for (field, request, limit) in [
-        ("cpu", &requests.cpu, &limits.cpu),
-        ("memory", &requests.memory, &limits.memory),
-        ("ephemeral-storage", &requests.ephemeral_storage, &limits.ephemeral_storage),
-    ] {
-        let (Some(request), Some(limit)) = (request, limit) else { continue };
-        let (Some(wanted), Some(most)) = (request.thousandths(), limit.thousandths()) else { continue };
-        if wanted > most {
-            let message = format!(
-                "{request} is above spec.resources.limits.{field} ({limit}): lower it, or raise the limit."
-            );
-            problems.push(Problem::new(format!("spec.resources.requests.{field}"), message));
-        }
     }
 }
