@@ -25,8 +25,7 @@ fn the_quickstart_is_five_peers_with_every_default() {
 #[test]
 fn the_full_example_sets_every_field_to_something_else_than_its_default() {
     /// Their other value would leave other fields without effect.
-    const SWITCHES: [&str; 3] =
-        ["spec.monitoring.podMonitor", "spec.networkPolicy.enabled", "spec.paused"];
+    const SWITCHES: [&str; 3] = ["spec.monitoring.podMonitor", "spec.networkPolicy.enabled", "spec.paused"];
     fn walk(path: &str, schema: &serde_json::Value, value: &serde_json::Value, default: &serde_json::Value) {
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
             let path = format!("{path}.{name}");
@@ -94,6 +93,26 @@ fn a_text_that_is_no_manifest_is_refused_with_a_sentence() {
         "apiVersion: sorcha.org/v1\nkind: SorchaPeerNetwork\n",
         "line 1: apiVersion: \"sorcha.org/v1\" is not read here; write `apiVersion: sorcha.org/v1alpha1`.",
     );
+}
+
+#[test]
+fn a_namespace_beside_the_manifest_is_passed_over() {
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: ledger}\n";
+    let network = load(&format!("{namespace}---\n{QUICKSTART}")).expect("one network");
+    assert_eq!(network.metadata.name.as_deref(), Some("quickstart"));
+    check(namespace, "the manifest is empty; crds/examples/quickstart.yaml shows one.");
+}
+
+#[test]
+fn every_example_is_read() {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
+    for entry in std::fs::read_dir(examples).expect("the folder is there") {
+        let path = entry.expect("its entries can be read").path();
+        let text = std::fs::read_to_string(&path).expect("an example is text");
+        let network = load(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let file = path.file_stem().and_then(|name| name.to_str());
+        assert_eq!(network.metadata.name.as_deref(), file, "an example is called by its file");
+    }
 }
 
 #[test]

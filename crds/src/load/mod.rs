@@ -27,7 +27,7 @@ pub enum ManifestError {
     /// There is nothing in the text.
     #[error("the manifest is empty; crds/examples/quickstart.yaml shows one.")]
     Empty,
-    /// More than one document.
+    /// More than one document, namespaces apart.
     #[error(
         "the manifest holds {0} documents divided by `---`; this command reads one network at a time: \
          put each into a file of its own."
@@ -74,7 +74,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Reads one manifest. What is left out (or null) takes its default. Fields, types, `apiVersion` and `kind` are
+/// Reads one manifest; a Namespace beside it in the text is passed over. What is left out (or null) takes its default. Fields, types, `apiVersion` and `kind` are
 /// right afterwards; ranges and rules are not checked yet.
 pub fn load(text: &str) -> Result<SorchaPeerNetwork, ManifestError> {
     if text.len() > MANIFEST_BYTES_MAX {
@@ -82,7 +82,7 @@ pub fn load(text: &str) -> Result<SorchaPeerNetwork, ManifestError> {
     }
     let mut documents: Vec<Node> =
         serde_saphyr::from_multiple(text).map_err(|error| yaml_error(text, &error))?;
-    documents.retain(|document| !matches!(document.value, Value::Null));
+    documents.retain(|document| !matches!(document.value, Value::Null) && !is_namespace(document));
     let document = match documents.len() {
         0 => return Err(ManifestError::Empty),
         1 => documents.remove(0),
@@ -95,6 +95,16 @@ pub fn load(text: &str) -> Result<SorchaPeerNetwork, ManifestError> {
     let json = document.into_json();
     serde_json::from_value(json)
         .map_err(|error| ManifestError::Fields(vec![Problem::new("manifest", format!("{error}."))]))
+}
+
+/// A file for `kubectl apply` may hold the namespace beside the network.
+fn is_namespace(document: &Node) -> bool {
+    let Value::Map(fields) = &document.value else { return false };
+    let says = |name: &str, wanted: &str| {
+        let is = |node: &Node| matches!(&node.value, Value::Text(text) if text == wanted);
+        fields.iter().any(|(key, node)| key.name == name && is(node))
+    };
+    says("apiVersion", "v1") && says("kind", "Namespace")
 }
 
 /// The parser's sentence without its picture of the text.

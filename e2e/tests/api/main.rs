@@ -45,6 +45,17 @@ fn example(name: &str) -> anyhow::Result<String> {
     Ok(std::fs::read_to_string(crds(&format!("examples/{name}.yaml")))?)
 }
 
+/// The names of all examples, in order.
+fn examples() -> anyhow::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(crds("examples"))? {
+        let name = entry?.file_name().into_string().unwrap_or_default();
+        names.extend(name.strip_suffix(".yaml").map(str::to_owned));
+    }
+    names.sort();
+    Ok(names)
+}
+
 /// The servers, the definition served by each.
 fn servers_with_definition() -> anyhow::Result<Result<&'static [ApiServer], &'static str>> {
     static INSTALLED: OnceLock<Result<(), String>> = OnceLock::new();

@@ -31,9 +31,7 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     (
         "resources: {requests: {ephemeral-storage: 2Gi}, limits: {ephemeral-storage: 1Gi}}",
-        &[
-            "resources.requests.ephemeral-storage must not be above resources.limits.ephemeral-storage.",
-        ],
+        &["resources.requests.ephemeral-storage must not be above resources.limits.ephemeral-storage."],
     ),
     ("resources: {limits: {cpu: a lot}}", &["spec.resources.limits.cpu", "a lot"]),
     ("resources: {limits: {cpu: -1}}", &["spec.resources.limits.cpu", "greater than or equal to 0"]),
@@ -77,7 +75,10 @@ const WRONG: &[(&str, &[&str])] = &[
     ("pools: [{name: much-too-long}]", &["spec.pools[0].name", "11"]),
     ("pools: [{replicas: 3}]", &["spec.pools[0].name", "Required"]),
     ("pools: [{name: a, replicas: -1}]", &["spec.pools[0].replicas", "greater than or equal to 0"]),
-    ("pools: [{name: a, storage: {size: 1Mi}}]", &["spec.pools[0].storage.size", "storage.size must be between"]),
+    (
+        "pools: [{name: a, storage: {size: 1Mi}}]",
+        &["spec.pools[0].storage.size", "storage.size must be between"],
+    ),
     (
         "replicas: 6000\npools: [{name: a, replicas: 4001}]",
         &["spec.replicas and the replicas of spec.pools must not be above 10000 together."],
@@ -88,7 +89,10 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     ("pools: [{name: a, expose: {type: LoadBalancer}}]", &["spec.pools[0]", "expose needs an address here"]),
     // placement
-    ("placement: {spread: {nodes: always}}", &["spec.placement.spread.nodes", "preferred", "required", "none"]),
+    (
+        "placement: {spread: {nodes: always}}",
+        &["spec.placement.spread.nodes", "preferred", "required", "none"],
+    ),
     ("placement: {tolerations: [{value: a}]}", &["spec.placement.tolerations[0]", "key is missing"]),
     (
         "placement: {tolerations: [{key: a, operator: Exists, value: b}]}",
@@ -98,7 +102,10 @@ const WRONG: &[(&str, &[&str])] = &[
         "placement: {tolerations: [{key: a, tolerationSeconds: 5, effect: NoSchedule}]}",
         &["spec.placement.tolerations[0]", "tolerationSeconds needs effect NoExecute"],
     ),
-    ("placement: {tolerations: [{key: a, effect: Never}]}", &["spec.placement.tolerations[0].effect", "NoExecute"]),
+    (
+        "placement: {tolerations: [{key: a, effect: Never}]}",
+        &["spec.placement.tolerations[0].effect", "NoExecute"],
+    ),
     ("placement: {nodeSelector: {disk: true}}", &["spec.placement.nodeSelector.disk", "string"]),
     // reaching peers from outside
     ("expose: {type: Public}", &["spec.expose.type", "LoadBalancer"]),
