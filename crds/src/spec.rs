@@ -136,9 +136,10 @@ pub struct SorchaPeerNetworkSpec {
     pub expose: Option<Expose>,
 
     /// More groups of peers in the same network, each alike within itself, such as larger ones or ones in another zone.
-    /// At most 16; default: none. The peers of a pool that is taken away hand over what they hold before they go.
+    /// At most 7, which makes 8 with the default one; default: none. The peers of a pool that is taken away hand over
+    /// what they hold before they go.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 7))] // what an API server lets the rules of a pool cost
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub pools: Vec<Pool>,
 

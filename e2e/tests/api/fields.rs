@@ -59,7 +59,7 @@ fn with_defaults(space: &Space, text: &str) -> anyhow::Result<Value> {
         "storage": defaults()["storage"],
         "placement": defaults()["placement"],
     });
-    for given in spec["pools"].as_array_mut().into_iter().flatten() {
+    for given in spec.get_mut("pools").and_then(Value::as_array_mut).into_iter().flatten() {
         let mut whole = pool.clone();
         overlay(&mut whole, given);
         *given = whole;
