@@ -55,7 +55,7 @@ Secrets by metadata and label alone, and reads (`get`) only those of its own net
 {{- define "sorcha-operator.leaseRules" -}}
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
-  verbs: [get, create, patch]
+  verbs: [get, create, update]
 {{- end -}}
 
 {{/* StorageClasses belong to no namespace. */}}
