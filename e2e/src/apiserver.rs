@@ -73,7 +73,7 @@ fn current() -> Option<Vec<PathBuf>> {
 }
 
 /// What `cargo xtask assets` keeps under a name, whether it is there or not.
-pub(crate) fn built(name: &str) -> Option<PathBuf> {
+pub fn built(name: &str) -> Option<PathBuf> {
     let absolute =
         |name| std::env::var_os(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
     let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
@@ -229,6 +229,11 @@ impl ApiServer {
     /// Its log of requests; empty for ever where it was started without one.
     pub fn audit(&self) -> Audit {
         Audit::new(self.directory.join("audit.log"))
+    }
+
+    /// A file by which `kubectl` and Helm reach it as a user who may do everything.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.directory.join("kubeconfig")
     }
 
     fn path(&self, name: &str) -> String {

@@ -5,8 +5,9 @@
 
 pub mod apiserver;
 pub mod audit;
-pub mod cluster;
 pub mod chart;
+pub mod cluster;
+pub mod helm;
 pub mod network;
 pub mod node;
 pub mod operator;

@@ -1,50 +1,59 @@
 //! Generated files that are committed, so that people can read them without building anything.
 //!
-//! Knows which program prints which file; the programs know what is in them.
+//! Knows which file is made of what; programs and other files know what is in them.
 
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
-use crate::chart;
+use crate::chart::{template, values};
 use crate::shell::{Workspace, output, run as run_command, say, shown};
 
 /// Write the generated files that are committed, or check that they are current.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Change nothing; fail where a file is not what the programs print today.
+    /// Change nothing; fail where a file is not what it would be written as today.
     #[arg(long)]
     pub(crate) check: bool,
 }
 
-/// A file and who prints it.
+/// A file and what it is made of.
 struct Generated {
     path: &'static str,
-    program: &'static str,
-    args: &'static [&'static str],
-    /// Makes the file's text of what is printed.
+    of: Of,
+    /// Makes the file's text of it.
     shape: fn(&str) -> Result<String>,
 }
 
-const FILES: [Generated; 3] = [
+/// What a file is made of.
+enum Of {
+    /// What a program prints: its name and arguments.
+    Program(&'static str, &'static [&'static str]),
+    /// Another file of the repository.
+    File(&'static str),
+}
+
+const FILES: [Generated; 4] = [
     Generated {
         path: "crds/generated/sorchapeernetworks.sorcha.org.yaml",
-        program: "sorcha-operator",
-        args: &["crd"],
+        of: Of::Program("sorcha-operator", &["crd"]),
         shape: as_printed,
     },
     Generated {
         path: "charts/sorcha-operator/templates/crds.yaml",
-        program: "sorcha-operator",
-        args: &["crd"],
-        shape: chart::definition_template,
+        of: Of::Program("sorcha-operator", &["crd"]),
+        shape: template::definition,
     },
     Generated {
         path: "docs/configuration.md",
-        program: "sorcha-peer",
-        args: &["config", "reference"],
+        of: Of::Program("sorcha-peer", &["config", "reference"]),
         shape: as_printed,
+    },
+    Generated {
+        path: "docs/kubernetes-values.md",
+        of: Of::File("charts/sorcha-operator/values.yaml"),
+        shape: values::reference,
     },
 ];
 
@@ -59,14 +68,21 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let programs = workspace.target_directory()?.join("debug");
     let mut stale = Vec::new();
     for file in FILES {
-        let mut command = Command::new(programs.join(file.program));
-        let text = (file.shape)(&output(command.args(file.args))?)?;
+        let (origin, source) = match file.of {
+            Of::Program(name, args) => {
+                let mut command = Command::new(programs.join(name));
+                let text = output(command.args(args))?;
+                (shown(&command), text)
+            }
+            Of::File(path) => (path.to_owned(), std::fs::read_to_string(workspace.root().join(path))?),
+        };
+        let text = (file.shape)(&source).with_context(|| format!("{} is not made", file.path))?;
         let path = workspace.root().join(file.path);
         if std::fs::read_to_string(&path).is_ok_and(|found| found == text) {
             continue;
         }
         if args.check {
-            stale.push(format!("{} is not what `{}` prints", file.path, shown(&command)));
+            stale.push(format!("{} is not what `{origin}` makes of it", file.path));
             continue;
         }
         std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;

@@ -48,6 +48,8 @@ enum Verb {
     Bench(bench::Args),
     /// Build the API servers that the tests use, or say that they are built already.
     Assets(assets::Args),
+    /// Check the Helm chart: lint, rendering with every value, strict schemas.
+    Chart(chart::Args),
     /// Build container images, as archives for `docker load`, `ctr images import` and registries' tools.
     Image(image::Args),
     /// A whole Kubernetes of one node on this machine, to test on.
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Verb::Lint => lint::run(&workspace),
         Verb::Bench(args) => bench::run(&workspace, &args),
         Verb::Assets(args) => assets::run(&args),
+        Verb::Chart(args) => chart::run(&workspace, &args),
         Verb::Image(args) => image::run(&workspace, &args),
         Verb::Cluster(args) => cluster::run(|| Ok(workspace), &args),
     }))

@@ -100,6 +100,11 @@ pub(crate) fn node() -> Result<Node> {
     })
 }
 
+/// Builds Helm alone, where it is missing.
+pub(crate) fn helm() -> Result<()> {
+    build(&directory()?, &HELM.iter().collect::<Vec<_>>())
+}
+
 fn build(directory: &Path, wanted: &[&Set]) -> Result<()> {
     let missing: Vec<&&Set> = wanted.iter().filter(|set| !set.is_built(directory)).collect();
     if let Some(newest) = missing.iter().filter_map(|set| set.go).max() {
@@ -120,7 +125,7 @@ fn build(directory: &Path, wanted: &[&Set]) -> Result<()> {
 }
 
 /// Where they are kept unless the command line says otherwise.
-fn directory() -> Result<PathBuf> {
+pub(crate) fn directory() -> Result<PathBuf> {
     let absolute =
         |name| std::env::var_os(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
     absolute("XDG_CACHE_HOME")

@@ -1,4 +1,4 @@
-//! What the Helm chart takes from the rest of the repository.
+//! The definition of `SorchaPeerNetwork` as a template of the chart.
 //!
 //! Knows how Helm reads a template; what is in the definition is not known here.
 
@@ -14,12 +14,12 @@ const METADATA: &str = r#"metadata: {{- include "sorcha-operator.metadata" (dict
 "#;
 
 /// The definition as a template that `crds.install` switches, with the chart's labels.
-pub(crate) fn definition_template(definition: &str) -> Result<String> {
+pub(crate) fn definition(text: &str) -> Result<String> {
     ensure!(
-        !definition.contains("{{"),
+        !text.contains("{{"),
         "the definition holds '{{{{', which Helm would take for a template: write it in other words"
     );
-    let (head, rest) = definition.split_once("\nmetadata:\n").context("the definition has no metadata")?;
+    let (head, rest) = text.split_once("\nmetadata:\n").context("the definition has no metadata")?;
     let (name, rest) = rest.split_once('\n').context("the definition ends in its metadata")?;
     let name = name.trim().strip_prefix("name: ").context("the definition's metadata begins with no name")?;
     ensure!(
@@ -37,7 +37,7 @@ mod tests {
 
     #[test]
     fn the_definition_becomes_a_template() {
-        let template = definition_template(DEFINITION).expect("it is one");
+        let template = definition(DEFINITION).expect("it is one");
         let lines: Vec<&str> = template.lines().collect();
         assert_eq!(lines[1], "{{- if .Values.crds.install }}");
         assert_eq!(lines[3], "kind: X");
@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn what_a_template_would_lose_or_change_is_refused() {
         let check = |text: &str, says: &str| {
-            let error = definition_template(text).expect_err("it cannot be one").to_string();
+            let error = definition(text).expect_err("it cannot be one").to_string();
             assert!(error.contains(says), "{error}");
         };
         check(&DEFINITION.replace("group: b", "group: '{{ x }}'"), "take for a template");
