@@ -1,12 +1,12 @@
 //! Which of several replicas acts: the one that holds the Lease.
 //!
-//! Nobody compares clocks. A candidate takes a Lease over when it has seen the same record for [`DURATION`] by its own
-//! monotonic clock. The holder's record has then been the same at the API server for at least as long, since a record
-//! is seen only after it was written. The holder counts from the moment *before* it sent its last renewal that
-//! succeeded, and stops every write [`STOP_AFTER`] later (the futures that write are dropped, which closes their
-//! connections, and the API server gives up requests whose client is gone). So between its last write and the first
-//! of another lie at least `DURATION - STOP_AFTER` = 5 s, which cover clocks of different speed and a request that was
-//! under way.
+//! Nobody compares clocks. A candidate takes a Lease over when it has seen the same record for the Lease's duration
+//! (15 s by default) by its own monotonic clock. The holder's record has then been the same at the API server for at
+//! least as long, since a record is seen only after it was written. The holder counts from the moment *before* it sent
+//! its last renewal that succeeded, and stops every write two thirds of the duration later (the futures that write
+//! are dropped, which closes their connections, and the API server gives up requests whose client is gone). So between
+//! its last write and the first of another lies at least a third of the duration, 5 s, which covers clocks of different
+//! speed and a request that was under way.
 //!
 //! A replica that waits keeps no caches: it costs a few MB and one request every two seconds; after a takeover it
 //! lists everything first, which takes a second for 500 networks, and the Lease took fifteen.
@@ -24,12 +24,6 @@ use tracing::{info, warn};
 use crate::api::{ApiError, DEADLINE};
 use crate::backoff::jittered;
 
-/// How long a record must stand unchanged before another may take the Lease (client-go's default).
-const DURATION: Duration = Duration::from_secs(15);
-/// The holder writes nothing from this long after its last renewal on (client-go's renew deadline).
-const STOP_AFTER: Duration = Duration::from_secs(10);
-/// How often the holder renews, and how often it tries again when that failed (client-go's retry period).
-const RENEW: Duration = Duration::from_secs(2);
 /// How often a candidate looks.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -42,6 +36,21 @@ pub struct Place {
     pub name: String,
     /// This replica; no other has the same.
     pub identity: String,
+    /// How long a record must stand unchanged before another may take the Lease. With the 15 s of client-go the
+    /// times below are client-go's as well.
+    pub duration: Duration,
+}
+
+impl Place {
+    /// The holder writes nothing from this long after its last renewal on.
+    fn stop_after(&self) -> Duration {
+        self.duration * 2 / 3
+    }
+
+    /// How often the holder renews, and how often it tries again when that failed.
+    fn renew_every(&self) -> Duration {
+        self.stop_after() / 5
+    }
 }
 
 /// The record as a candidate saw it first.
@@ -57,13 +66,6 @@ pub struct Held {
     lease: Lease,
     /// Before the last renewal that succeeded was sent.
     renewed: Instant,
-}
-
-impl Held {
-    /// From here on nothing is written.
-    fn stop_at(&self) -> Instant {
-        self.renewed + STOP_AFTER
-    }
 }
 
 /// Asks for one Lease.
@@ -119,7 +121,8 @@ impl Elector {
             Some(first) if first.version == version => first.clone(),
             _ => seen.insert(Seen { version, since: now }).clone(),
         };
-        if !is_free(lease.spec.as_ref(), now.saturating_duration_since(first.since)) {
+        let unchanged = now.saturating_duration_since(first.since);
+        if !is_free(lease.spec.as_ref(), unchanged, self.place.duration) {
             return Ok(None);
         }
         let taken = Lease { spec: Some(self.record(lease.spec.as_ref())), metadata: lease.metadata };
@@ -129,14 +132,15 @@ impl Elector {
     /// Renews until the Lease is lost. Returns at the latest when nothing may be written any more.
     pub async fn keep(&self, held: &mut Held) {
         loop {
-            let stop_at = held.stop_at();
+            let stop_at = held.renewed + self.place.stop_after();
             let renewal = async {
-                tokio::time::sleep(jittered(RENEW)).await;
+                tokio::time::sleep(jittered(self.place.renew_every())).await;
                 let asked = Instant::now();
                 (asked, self.renew(&held.lease).await)
             };
             let Ok((asked, outcome)) = tokio::time::timeout_at(stop_at, renewal).await else {
-                warn!("the Lease was not renewed for {} s: this replica stops acting", STOP_AFTER.as_secs());
+                let seconds = self.place.stop_after().as_secs_f32();
+                warn!("the Lease was not renewed for {seconds:.1} s: this replica stops acting");
                 return;
             };
             match outcome {
@@ -195,7 +199,7 @@ impl Elector {
             acquire_time: now.clone(),
             renew_time: now,
             holder_identity: Some(self.place.identity.clone()),
-            lease_duration_seconds: Some(DURATION.as_secs() as i32),
+            lease_duration_seconds: Some(self.place.duration.as_secs() as i32),
             lease_transitions: Some(transitions),
             ..LeaseSpec::default()
         }
@@ -216,7 +220,7 @@ impl Elector {
         request: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, ApiError> {
         let what = || format!("{verb} Lease {}", self.place.name);
-        match tokio::time::timeout(DEADLINE.min(STOP_AFTER / 2), request).await {
+        match tokio::time::timeout(DEADLINE.min(self.place.stop_after() / 2), request).await {
             Ok(outcome) => outcome.map_err(|error| ApiError::new(what(), error)),
             Err(_) => Err(ApiError::TimedOut { what: what() }),
         }
@@ -248,14 +252,14 @@ fn won(outcome: Result<Lease, ApiError>) -> Result<Option<Lease>, ApiError> {
 }
 
 /// Whether a record that was seen unchanged for this long may be replaced.
-fn is_free(record: Option<&LeaseSpec>, unchanged: Duration) -> bool {
+fn is_free(record: Option<&LeaseSpec>, unchanged: Duration, duration: Duration) -> bool {
     let Some(record) = record else { return true };
     if record.holder_identity.as_deref().unwrap_or_default().is_empty() {
         return true;
     }
-    // a holder of another version may count with another duration: the longer one holds
+    // a holder that was started otherwise may count with another duration: the longer one holds
     let stated = record.lease_duration_seconds.and_then(|it| u64::try_from(it).ok()).unwrap_or(0);
-    unchanged >= DURATION.max(Duration::from_secs(stated))
+    unchanged >= duration.max(Duration::from_secs(stated))
 }
 
 #[cfg(test)]
@@ -272,25 +276,30 @@ mod tests {
         }
     }
 
+    const DURATION: Duration = Duration::from_secs(15);
+
     #[test]
     fn a_lease_is_taken_only_after_it_was_seen_unchanged_for_its_whole_duration() {
-        let free = |record: &LeaseSpec, seconds| is_free(Some(record), Duration::from_secs(seconds));
+        let free =
+            |record: &LeaseSpec, seconds| is_free(Some(record), Duration::from_secs(seconds), DURATION);
         assert!(!free(&record("a", 15), 0));
         assert!(!free(&record("a", 15), 14));
         assert!(free(&record("a", 15), 15));
         assert!(!free(&record("a", 60), 59), "a holder that promised to be slower");
         assert!(!free(&record("a", 1), 14), "nobody is taken over sooner than our own holder stops");
         assert!(free(&record("", 1), 0), "released");
-        assert!(is_free(None, Duration::ZERO));
+        assert!(is_free(None, Duration::ZERO, DURATION));
     }
 
     #[test]
     fn the_holder_stops_before_another_can_begin() {
-        let begin = Instant::now();
-        let held = Held { lease: Lease::default(), renewed: begin };
-        // the record changed at the API server at `begin` or later, and a candidate saw that later still
-        let soonest = begin + DURATION;
-        assert!(held.stop_at() + Duration::from_secs(5) <= soonest);
-        assert!(RENEW * 3 < STOP_AFTER, "two renewals may fail");
+        for seconds in [5, 15, 300] {
+            let duration = Duration::from_secs(seconds);
+            let place =
+                Place { namespace: String::new(), name: String::new(), identity: String::new(), duration };
+            // the record changed at the API server when the renewal was sent or later; a candidate saw that later still
+            assert!(place.stop_after() + duration / 3 <= duration);
+            assert!(place.renew_every() * 3 < place.stop_after(), "two renewals may fail");
+        }
     }
 }

@@ -33,6 +33,8 @@ pub struct Options {
     pub lease_namespace: Option<String>,
     /// Name of the Lease.
     pub lease_name: String,
+    /// For how long it holds without renewal.
+    pub lease_duration: Duration,
     /// Name of this replica.
     pub identity: Option<String>,
     /// The kubeconfig.
@@ -72,9 +74,14 @@ pub async fn run(options: Options) -> Result<(), Failure> {
             anyhow::anyhow!("{address} cannot be listened on: {error}. Name another with --metrics-address."),
         )
     })?;
-    let identity = options.identity.clone().unwrap_or_else(identity);
+    let identity = identity(options.identity.as_deref());
     let stop = CancellationToken::new();
-    let place = Place { namespace, name: options.lease_name.clone(), identity: identity.clone() };
+    let place = Place {
+        namespace,
+        name: options.lease_name.clone(),
+        identity: identity.clone(),
+        duration: options.lease_duration,
+    };
     let replica =
         Replica { options, client, identity, health: Arc::clone(&health), metrics: Arc::clone(&metrics) };
     info!(version = env!("CARGO_PKG_VERSION"), identity = replica.identity, "started");
@@ -145,13 +152,13 @@ impl Replica {
     }
 }
 
-/// The host's name, in a cluster the pod's, with a random end: a process that was restarted is another one.
-fn identity() -> String {
-    let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
-    let host = host.or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok());
-    let host = host.unwrap_or_default();
+/// A name with a random end: a process that was started again is another one.
+fn identity(name: Option<&str>) -> String {
+    let set = |name: String| Some(name.trim().to_owned()).filter(|name| !name.is_empty());
+    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok().and_then(set);
+    let name = name.map(str::to_owned).and_then(set).or_else(host).unwrap_or_default();
     let random: u32 = rand::rng().random();
-    format!("{}_{random:08x}", host.trim())
+    format!("{name}_{random:08x}")
 }
 
 /// The first signal cancels; returns at the second.
