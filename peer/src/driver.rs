@@ -11,6 +11,7 @@ use sorcha_peer_core::event::{Accepted, Event, Submit, SubmitRefused};
 use sorcha_peer_core::peer::Peer;
 use sorcha_peer_core::{Input, Output};
 use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, wall_now};
 use crate::effects::Effects;
@@ -34,6 +35,8 @@ pub struct Sources {
     pub commands: mpsc::Receiver<Command>,
     /// Resolves when the process shall stop.
     pub stop: oneshot::Receiver<Stop>,
+    /// The process shall end at once: nothing is waited for any more.
+    pub hurry: CancellationToken,
 }
 
 /// How the process shall stop.
@@ -67,7 +70,8 @@ impl Driver {
     }
 
     /// Runs until it is stopped and all links have said goodbye and ended, or `deadline` after the stop has passed.
-    pub async fn run(mut self, mut sources: Sources, deadline: Duration) {
+    /// Says when it was told to stop.
+    pub async fn run(mut self, mut sources: Sources, deadline: Duration) -> Instant {
         self.drain();
         let stop = loop {
             let wake = self.sleep_until();
@@ -89,12 +93,13 @@ impl Driver {
                 stop = &mut sources.stop => break stop.unwrap_or(Stop { leaving: false }),
             }
         };
-        self.shut_down(&mut sources, stop, deadline).await;
+        let began = Instant::now();
+        self.shut_down(&mut sources, stop, began + deadline).await;
+        began
     }
 
-    async fn shut_down(&mut self, sources: &mut Sources, stop: Stop, deadline: Duration) {
+    async fn shut_down(&mut self, sources: &mut Sources, stop: Stop, last: Instant) {
         tracing::info!(leaving = stop.leaving, "stopping: saying goodbye on every link");
-        let last = Instant::now() + deadline;
         self.effects.transport.take_nothing_on();
         self.handle(Input::Shutdown { leaving: stop.leaving });
         loop {
@@ -111,6 +116,7 @@ impl Driver {
                     // A second wish to stop changes nothing.
                     self.command(command);
                 }
+                () = sources.hurry.cancelled() => return,
                 () = tokio::time::sleep_until(wake.into()) => {
                     if Instant::now() >= last {
                         tracing::warn!(links, "stopping with links still open: the shutdown deadline has passed");
@@ -149,6 +155,17 @@ impl Driver {
             // Whoever asked and went away needs no answer.
             Command::Status(reply) => drop(reply.send(self.core.status())),
             Command::Peers(reply) => drop(reply.send(self.core.peers())),
+            Command::Drain { leaving, leave, reply } => {
+                self.handle(Input::Drain { leaving, leave });
+                if let Some(view) = self.core.status().drain {
+                    drop(reply.send(view));
+                }
+            }
+            Command::Resume(reply) => {
+                self.handle(Input::Resume);
+                // Whoever asked may have gone.
+                let _gone = reply.send(());
+            }
             Command::Leave(reply) => {
                 let _gone = reply.send(());
                 return Some(Stop { leaving: true });

@@ -3,12 +3,13 @@
 //! Requests go through a bounded channel to the driver; figures come back as copies.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sorcha_peer_core::event::{Accepted, Event, SubmitRefused};
 use sorcha_peer_core::tree::Body;
 use sorcha_peer_core::types::{PeerId, WallTime};
-use sorcha_peer_core::view::{PeerView, StatusView};
+use sorcha_peer_core::view::{DrainView, PeerView, StatusView};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::store::Store;
@@ -16,6 +17,9 @@ use crate::store::Store;
 /// Bytes of a body that are hashed without leaving the calling task: about 0.25 ms (guess at what a task may
 /// take without delaying its neighbours).
 const HASH_INLINE_BYTES_MAX: usize = 256 * 1024;
+
+/// How often a drain that somebody waits for is looked at (guess: nobody notices).
+const DRAIN_LOOKED_AT_EVERY: Duration = Duration::from_millis(50);
 
 /// What the APIs ask of the driver.
 #[derive(Debug)]
@@ -35,6 +39,17 @@ pub enum Command {
     Status(oneshot::Sender<StatusView>),
     /// All other peers.
     Peers(oneshot::Sender<Vec<PeerView>>),
+    /// Accept nothing any more and bring everything to peers that stay; answered at once with how far it is.
+    Drain {
+        /// Peers that leave too.
+        leaving: Vec<PeerId>,
+        /// Once it is done, the others are told to forget this peer.
+        leave: bool,
+        /// Takes the answer.
+        reply: oneshot::Sender<DrainView>,
+    },
+    /// Take back a drain.
+    Resume(oneshot::Sender<()>),
     /// Leave the network for good: tell the others to forget this peer, then end the process. Answered
     /// when the shutdown has begun.
     Leave(oneshot::Sender<()>),
@@ -144,6 +159,34 @@ impl NodeHandle {
     pub async fn peers(&self) -> Result<Vec<PeerView>, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Peers(reply)).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Drains and waits for its end, for `wait` at most.
+    pub async fn drain(
+        &self,
+        leaving: Vec<PeerId>,
+        leave: bool,
+        wait: Duration,
+    ) -> Result<DrainView, Stopped> {
+        let until = tokio::time::Instant::now() + wait;
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Drain { leaving, leave, reply }).await.map_err(|_| Stopped)?;
+        let mut view = answer.await.map_err(|_| Stopped)?;
+        while !view.drained && tokio::time::Instant::now() < until {
+            tokio::time::sleep_until(until.min(tokio::time::Instant::now() + DRAIN_LOOKED_AT_EVERY)).await;
+            view = match self.status().await?.drain {
+                Some(view) => view,
+                None => return Ok(DrainView { reason: "it was taken back".to_owned(), ..view }),
+            };
+        }
+        Ok(view)
+    }
+
+    /// Takes back a drain.
+    pub async fn resume(&self) -> Result<(), Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Resume(reply)).await.map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
     }
 

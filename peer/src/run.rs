@@ -1,18 +1,19 @@
 //! `sorcha-peer run`: puts the parts together, waits for a reason to stop, takes them apart in order.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sorcha_peer_config::{Config, LogFormat, Mode};
 use sorcha_peer_core::Input;
 use sorcha_peer_core::config as core_config;
 use sorcha_peer_core::peer::Peer;
-use sorcha_peer_core::types::{Address, WallTime};
+use sorcha_peer_core::types::Address;
 use sorcha_peer_pki::SpiffeId;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::listen::{ApiAddress, BindError, Bound, Listener};
+use crate::api::operate::Operator;
 use crate::api::readiness::{Certificate, Readiness};
 use crate::cli::RunArgs;
 use crate::cli::console::Failure;
@@ -22,7 +23,7 @@ use crate::effects::Effects;
 use crate::metrics::Metrics;
 use crate::node::{Identity, NodeHandle};
 use crate::store::{OpenError, Store, StoreOptions};
-use crate::tls::{self, Material, TlsError, TlsState};
+use crate::tls::{self, TlsError, TlsState};
 use crate::transport::{Transport, TransportConfig, TransportError};
 use crate::verify::SignaturePool;
 
@@ -39,6 +40,9 @@ const BLOCKING_THREADS_MAX: usize = 16;
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(5);
 /// Part of the shutdown deadline that is left for streams and store after the links have been closed.
 const CLOSING: Duration = Duration::from_secs(2);
+
+/// Part of that which is left for the store: one commit and its fsync.
+const STORE_CLOSING: Duration = Duration::from_millis(500);
 
 /// Why a peer does not run. Nothing was changed but, at most, the state directory's incarnation.
 #[derive(Debug, thiserror::Error)]
@@ -83,31 +87,36 @@ impl From<RunError> for Failure {
 
 /// Runs a peer until it is told to stop.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
-    let config = load(args)?;
+    let (config, config_sha256) = load(args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .build()
         .map_err(|error| RunError::Setup(error.to_string()))?;
     let deadline = config.shutdown_deadline;
-    let result = runtime.block_on(serve(config));
-    runtime.shutdown_timeout(CLOSING.min(deadline));
+    let result = runtime.block_on(serve(config, config_sha256));
+    // What still runs then is of no use to anybody: everything acknowledged is durable.
+    let until = result.as_ref().ok().copied().unwrap_or_else(|| Instant::now() + CLOSING.min(deadline));
+    runtime.shutdown_timeout(until.saturating_duration_since(Instant::now()));
     crate::log::flush();
-    Ok(result?)
+    result?;
+    Ok(())
 }
 
-fn load(args: &RunArgs) -> Result<Config, Failure> {
-    let loaded = crate::cli::config::load(&args.config, args.name.as_deref(), Mode::Run)?;
+fn load(args: &RunArgs) -> Result<(Config, [u8; 32]), Failure> {
+    let (loaded, digest) =
+        crate::cli::config::load_with_digest(&args.config, args.name.as_deref(), Mode::Run)?;
     let json = loaded.config.log_format == LogFormat::Json;
     crate::log::init(&loaded.config.log_level, json)
         .map_err(|problem| Failure::Usage(format!("{}: {problem}", args.config.display())))?;
     for warning in &loaded.warnings {
         tracing::warn!(file = %args.config.display(), "{warning}");
     }
-    Ok(loaded.config)
+    Ok((loaded.config, digest))
 }
 
-async fn serve(config: Config) -> Result<(), RunError> {
+/// Says until when what is left may still take.
+async fn serve(config: Config, config_sha256: [u8; 32]) -> Result<Instant, RunError> {
     let setup = |error: std::io::Error| RunError::Setup(error.to_string());
     let uri = SpiffeId::new(&config.trust_domain, &config.network_id, &config.name)
         .map_err(|error| RunError::Identity(error.to_string()))?;
@@ -122,22 +131,36 @@ async fn serve(config: Config) -> Result<(), RunError> {
     let api_shown = shown(&api, &api_address(&config)).map_err(setup)?;
     let admin_shown = shown(&admin, &ApiAddress::Tcp(config.listen_admin.to_string())).map_err(setup)?;
 
-    let (inputs, network) = mpsc::channel(INPUTS_MAX);
-    let transport_config = TransportConfig { listen: config.listen_peer, links_max: config.links_max };
-    let (transport, bound) =
-        Transport::start(transport_config, Arc::clone(&tls), inputs, axum::Router::new()).await?;
-
     let options =
         StoreOptions { directory: config.state_directory.clone(), cache_bytes_max: config.cache_bytes_max };
     let (store, recovered) = tokio::task::spawn_blocking(move || Store::open(&options))
         .await
         .map_err(|error| RunError::Setup(error.to_string()))??;
 
+    let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
+    let (events, _) = broadcast::channel(EVENTS_MAX);
+    let readiness = Readiness::new();
+    readiness.set_certificate(Certificate::from(&*tls.current()));
+    let identity = identity(&config, recovered.incarnation);
+    let (uri, incarnation) = (identity.uri.clone(), identity.incarnation);
+    let node = NodeHandle::new(commands_in, events.clone(), identity, store.clone(), config.body_bytes_max);
+    let operator =
+        Operator { node: node.clone(), tls: Arc::clone(&tls), readiness: readiness.clone(), config_sha256 };
+    let (inputs, network) = mpsc::channel(INPUTS_MAX);
+    let transport_config = TransportConfig { listen: config.listen_peer, links_max: config.links_max };
+    let (transport, bound) =
+        Transport::start(transport_config, Arc::clone(&tls), inputs, operator.router()).await?;
+
     let clock = Clock::start();
     let core = Peer::new(
         core_settings(&config, bound.port()),
         core_config::Identity { uri: config.uri() },
-        core_config::Start { incarnation: recovered.incarnation, seed: entropy()?, known: recovered.records },
+        core_config::Start {
+            incarnation: recovered.incarnation,
+            seed: entropy()?,
+            known: recovered.records,
+            held: recovered.transactions,
+        },
         clock.now(),
     );
 
@@ -146,22 +169,20 @@ async fn serve(config: Config) -> Result<(), RunError> {
         reason = "as long as the operations under way, which the core bounds"
     )]
     let (completions_in, completions) = mpsc::unbounded_channel::<Input>();
-    let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
-    let (events, _) = broadcast::channel(EVENTS_MAX);
     let (stop_in, stop) = oneshot::channel();
+    let hurry = CancellationToken::new();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let signatures = SignaturePool::start(Arc::clone(&tls), threads).map_err(setup)?;
     let metrics = Metrics::new();
-    let readiness = Readiness::new();
-    tell_validity(&readiness, &tls.current());
     let following = tokio::spawn({
         let readiness = readiness.clone();
-        tls::follow(tls, CERTIFICATES_EVERY, move |material| tell_validity(&readiness, material))
+        tls::follow(tls, CERTIFICATES_EVERY, move |material| {
+            readiness.set_certificate(Certificate::from(material));
+        })
     });
-    let identity = identity(&config, recovered.incarnation);
     tracing::info!(
-        uri = identity.uri,
-        incarnation = identity.incarnation,
+        uri,
+        incarnation,
         transactions = recovered.transactions,
         peer = %bound,
         api = %api_shown,
@@ -169,7 +190,6 @@ async fn serve(config: Config) -> Result<(), RunError> {
         version = env!("CARGO_PKG_VERSION"),
         "started"
     );
-    let node = NodeHandle::new(commands_in, events.clone(), identity, store.clone(), config.body_bytes_max);
     let effects = Effects {
         store: store.clone(),
         transport: transport.clone(),
@@ -183,24 +203,38 @@ async fn serve(config: Config) -> Result<(), RunError> {
     let local = tokio::spawn(local);
     let admin =
         tokio::spawn(crate::api::serve_admin(admin, node, metrics.clone(), readiness, closing.clone()));
-    tokio::spawn(await_stop(stop_in).map_err(setup)?);
+    tokio::spawn(await_stop(stop_in, hurry.clone()).map_err(setup)?);
 
     let driver = Driver::new(core, clock, effects, metrics, events);
     let links_deadline = config.shutdown_deadline.saturating_sub(CLOSING).max(config.shutdown_deadline / 2);
-    driver.run(Sources { network, completions, commands, stop }, links_deadline).await;
+    let sources = Sources { network, completions, commands, stop, hurry: hurry.clone() };
+    let until = driver.run(sources, links_deadline).await + config.shutdown_deadline;
 
     closing.cancel();
     following.abort();
-    let rest = config.shutdown_deadline.saturating_sub(links_deadline);
+    let rest = until.saturating_duration_since(Instant::now());
     let apis = async {
         // What they ended with is logged by themselves.
         let _ended = tokio::join!(local, admin);
     };
-    let _late = tokio::time::timeout(rest, async { tokio::join!(apis, transport.shutdown(rest)) }).await;
-    // What was queued is committed; everything acknowledged is durable already.
-    let _closed = tokio::task::spawn_blocking(move || store.close()).await;
-    tracing::info!("stopped");
-    Ok(())
+    let streams = rest.saturating_sub(STORE_CLOSING.min(rest / 4));
+    let orderly = async {
+        let ended = async { tokio::join!(apis, transport.shutdown(streams)) };
+        let _late = tokio::time::timeout(streams, ended).await;
+        // What was queued is committed; everything acknowledged is durable already.
+        let _closed = tokio::task::spawn_blocking(move || store.close()).await;
+    };
+    tokio::select! {
+        () = orderly => tracing::info!("stopped"),
+        () = tokio::time::sleep_until(until.into()) => {
+            tracing::warn!("stopped before the store was closed: the shutdown deadline has passed");
+        }
+        () = hurry.cancelled() => {
+            tracing::warn!("stopped at once, as told");
+            return Ok(Instant::now());
+        }
+    }
+    Ok(until)
 }
 
 /// A seed for the core's random generator.
@@ -260,17 +294,12 @@ fn core_settings(config: &Config, port: u16) -> core_config::Config {
     }
 }
 
-fn tell_validity(readiness: &Readiness, material: &Material) {
-    let wall = |at: jiff::Timestamp| WallTime::from_unix_ms(u64::try_from(at.as_millisecond()).unwrap_or(0));
-    readiness.set_certificate(Certificate {
-        not_before: wall(material.not_before),
-        not_after: wall(material.not_after),
-    });
-}
-
-/// Resolves on SIGTERM or SIGINT and, where `SORCHA_EXIT_WITH_STDIN=1` is set, at the end of standard input:
+/// Says stop on SIGTERM or SIGINT and, at a second of them, that there is no time to lose; also, where `SORCHA_EXIT_WITH_STDIN=1` is set, at the end of standard input:
 /// a supervisor that dies takes its peers with it, however it dies.
-fn await_stop(stop: oneshot::Sender<Stop>) -> std::io::Result<impl Future<Output = ()>> {
+fn await_stop(
+    stop: oneshot::Sender<Stop>,
+    hurry: CancellationToken,
+) -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let with_stdin = std::env::var_os("SORCHA_EXIT_WITH_STDIN").is_some_and(|value| value == "1");
@@ -295,5 +324,10 @@ fn await_stop(stop: oneshot::Sender<Stop>) -> std::io::Result<impl Future<Output
         }
         // The driver may have ended by itself.
         let _gone = stop.send(Stop { leaving: false });
+        tokio::select! {
+            _ = term.recv() => tracing::info!("a second SIGTERM: stopping at once"),
+            _ = int.recv() => tracing::info!("a second SIGINT: stopping at once"),
+        }
+        hurry.cancel();
     })
 }

@@ -87,4 +87,6 @@ pub struct Start {
     pub seed: u64,
     /// Records kept from earlier runs, already verified.
     pub known: Vec<Arc<SignedRecord>>,
+    /// Transactions in the store.
+    pub held: u64,
 }

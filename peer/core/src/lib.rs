@@ -23,6 +23,7 @@ mod gossip;
 mod link;
 mod membership;
 pub mod message;
+mod outbox;
 pub mod peer;
 mod sync;
 #[cfg(test)]

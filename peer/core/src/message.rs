@@ -87,6 +87,16 @@ pub enum Message {
         /// What was asked for.
         ids: Vec<TxId>,
     },
+    /// Which of these do you hold, durably?
+    HoldsRequest {
+        /// At most `IDS_PER_FRAME_MAX`.
+        ids: Vec<TxId>,
+    },
+    /// The sender holds these of what it was asked about, durably.
+    Holds {
+        /// At most `IDS_PER_FRAME_MAX`.
+        ids: Vec<TxId>,
+    },
     /// Give me records that I may not know.
     RecordsRequest {
         /// At most this many; 0: as you see fit.
@@ -177,6 +187,8 @@ pub struct Sync {
     pub want: Vec<TxId>,
     /// The first message of a round.
     pub opening: bool,
+    /// Something was left out: a range that is not mentioned is not known to be equal.
+    pub partial: bool,
 }
 
 /// One range and what the sender says of it.

@@ -1,11 +1,12 @@
 //! The façade: takes inputs, sequences the rooms, queues outputs. What is decided is decided in the rooms.
 //!
-//! Its parts: `peer/links` (a link's life), `peer/members` (records, dialling, forgetting), `peer/submit`
+//! Its parts: `peer/links` (a link's life), `peer/held` (what others hold, drains), `peer/members` (records, dialling, forgetting), `peer/submit`
 //! (local transactions), `peer/transactions` (others' transactions), `peer/repair` (announcements, fetches,
 //! chunks), `peer/reconcile` (rounds of sync), `peer/views` (what it shows of itself).
 
 #[cfg(test)]
 mod faults;
+mod held;
 mod links;
 mod members;
 mod reconcile;
@@ -39,6 +40,8 @@ use crate::membership::exchange::Exchange;
 use crate::membership::failure::Contacts;
 use crate::membership::roster::Roster;
 use crate::message::{Message, SyncRange};
+use crate::outbox::drain::Drain;
+use crate::outbox::pending::Outbox;
 use crate::sync::ranges::Listed;
 use crate::sync::schedule::{Schedule, Side};
 use crate::types::{Address, LinkId, Now, OpId, PeerId, Time, TxId};
@@ -57,6 +60,7 @@ enum Purpose {
     VerifyTransaction(TxId),
     Persist(TxId),
     LookupTransaction(TxId),
+    AnswerHolds { link: LinkId, ids: Vec<TxId> },
     Load { link: LinkId, item: Item },
     LoadForRow { rows: u32, hops: u32, holders: Vec<PeerId> },
     OpenSync { link: LinkId },
@@ -78,6 +82,8 @@ enum Timer {
     HeldBack,
     SyncPeriodic,
     SyncRound,
+    Outbox,
+    Drain,
     Forget,
 }
 
@@ -90,7 +96,7 @@ impl Timer {
             Self::Acks | Self::Resend | Self::Announce | Self::Fetch | Self::Bodies | Self::HeldBack => {
                 Wake::Gossip
             }
-            Self::SyncPeriodic | Self::SyncRound => Wake::Sync,
+            Self::SyncPeriodic | Self::SyncRound | Self::Outbox | Self::Drain => Wake::Sync,
             Self::Forget => Wake::Membership,
         }
     }
@@ -138,6 +144,13 @@ pub struct Peer {
     bodies: Bodies,
     sync: Schedule,
     store_fault: Option<StoreFault>,
+    outbox: Outbox,
+    drain: Option<Drain>,
+    /// Transactions held, as the store said when a round was last opened.
+    held: u64,
+    caught_up: bool,
+    /// The process ends.
+    stopping: bool,
 }
 
 impl Peer {
@@ -171,6 +184,11 @@ impl Peer {
             fetches: Fetches::default(),
             sync: Schedule::default(),
             store_fault: None,
+            outbox: Outbox::new(start.held),
+            drain: None,
+            held: start.held,
+            caught_up: false,
+            stopping: false,
             config,
         };
         peer.begin(start.known, now);
@@ -209,11 +227,13 @@ impl Peer {
                 }
             }
             Input::Loaded { op, found } => self.loaded(op, found, now),
-            Input::LookedUp { op, held } => {
-                if let Some(Purpose::LookupTransaction(id)) = self.ops.remove(&op) {
+            Input::LookedUp { op, held } => match self.ops.remove(&op) {
+                Some(Purpose::LookupTransaction(id)) => {
                     self.transaction_looked_up(id, held.first().copied().unwrap_or(false), now);
                 }
-            }
+                Some(Purpose::AnswerHolds { link, ids }) => self.say_holds(link, ids, &held),
+                _ => {}
+            },
             Input::Inspected { op, views } => self.inspected(op, views, now),
             Input::LinkUp(up) => self.link_up(up, now),
             Input::LinkDown { link, reason } => self.link_down(link, reason, now),
@@ -225,6 +245,8 @@ impl Peer {
                 self.bootstrap.replace(addresses);
                 self.set(Timer::Dial, now.time);
             }
+            Input::Drain { leaving, leave } => self.drain(leaving, leave, now),
+            Input::Resume => self.resume(now),
             Input::Shutdown { leaving } => self.shut_down(leaving, now),
         }
     }
@@ -267,6 +289,8 @@ impl Peer {
                 Timer::HeldBack => self.release_held_back(now),
                 Timer::SyncPeriodic => self.sync_periodically(now),
                 Timer::SyncRound => self.sync_next(now),
+                Timer::Outbox => self.ask_about_outbox(now),
+                Timer::Drain => self.go_on_draining(now),
                 Timer::Forget => self.forget_unreachable(now),
             }
         }

@@ -51,6 +51,24 @@ pub struct StatusView {
     pub fetches_pending: usize,
     /// Why the store refuses; `None` while it accepts.
     pub store_fault: Option<String>,
+    /// Transactions accepted here that no other peer is known to hold durably. After a start it counts all that the
+    /// store holds until a round of reconciliation has said better.
+    pub outbox: u64,
+    /// Since this start one round of reconciliation has ended with nothing missing here, or no other peer is known.
+    pub caught_up: bool,
+    /// The drain that was asked for.
+    pub drain: Option<DrainView>,
+}
+
+/// How far a drain is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrainView {
+    /// Everything that is held here is held by a peer that stays, and with `leave` the others were told.
+    pub drained: bool,
+    /// Transactions that no staying peer is known to hold.
+    pub remaining: u64,
+    /// As a sentence, why it does not go on; empty while it does.
+    pub reason: String,
 }
 
 /// One other peer.

@@ -59,7 +59,7 @@ impl Kind {
             Message::Fetch { .. } | Message::ChunkRequest { .. } | Message::Unavailable { .. } => Self::Fetch,
             Message::Chunk { .. } => Self::Chunk,
             Message::RecordsRequest { .. } | Message::Records { .. } => Self::Records,
-            Message::Sync(_) => Self::Sync,
+            Message::Sync(_) | Message::HoldsRequest { .. } | Message::Holds { .. } => Self::Sync,
         }
     }
 

@@ -173,6 +173,7 @@ impl World {
             incarnation: machine.incarnation,
             seed: random::word(self.settings.seed, Purpose::PeerSeed, peer as u64, machine.incarnation, 0),
             known: all,
+            held: 0,
         };
         let now = machine.now(self.now);
         machine.core = Some(Peer::new(config, machine.identity.clone(), start, now));

@@ -33,7 +33,7 @@ const ROOT: &str = "Sorcha peer, admin port
 
 /metrics  figures for Prometheus
 /healthz  200 while the process lives and its driver answers
-/readyz   200 while the store accepts, the local API serves and the certificate is valid; JSON with each check
+/readyz   200 while the store accepts, submissions are taken, the local API serves and the certificate is valid; JSON with each check
 ";
 
 /// All routes.

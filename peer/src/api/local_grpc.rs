@@ -19,7 +19,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 use crate::api::Local;
 use crate::api::reading::{self, Pieces};
 use crate::api::refusal::{Kind, Refusal};
-use crate::api::{submissions, subscription, view};
+use crate::api::{operate, submissions, subscription, view};
 use crate::clock::wall_now;
 
 /// Bytes of a message beside its body: register, key, framing.
@@ -122,6 +122,17 @@ impl Node for Local {
         let request = request.into_inner();
         let accepted = self.node.submit(request.register, request.body, request.idempotency_key).await;
         Ok(Response::new(submitted(accepted.map_err(Refusal::from)?)))
+    }
+
+    async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
+        let v1::DrainRequest { wait_ms, leaving, leave } = request.into_inner();
+        let view = operate::drain(&self.node, u64::from(wait_ms), leaving, leave).await?;
+        Ok(Response::new(view::drain(view)))
+    }
+
+    async fn resume(&self, _: Request<v1::ResumeRequest>) -> Result<Response<v1::Status>, Status> {
+        self.node.resume().await.map_err(Refusal::from)?;
+        Ok(Response::new(self.status().await?))
     }
 
     async fn submit_stream(

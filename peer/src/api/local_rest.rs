@@ -18,10 +18,11 @@ use crate::api::Local;
 use crate::api::guard::is_grpc;
 use crate::api::local_grpc::{events, submitted};
 use crate::api::openapi::{self, OPERATIONS, Operation};
+use crate::api::operate;
 use crate::api::reading::{self, Pieces, read};
 use crate::api::refusal::{Kind, Refusal};
 use crate::api::submissions::PART_COMES_WITHIN;
-use crate::api::view::{self, PageJson, PeersJson, StatusJson, SubmittedJson};
+use crate::api::view::{self, DrainJson, PageJson, PeersJson, StatusJson, SubmittedJson};
 
 /// Transactions in one page.
 pub const PAGE_MAX: u64 = 1_000;
@@ -47,6 +48,8 @@ fn handler(operation: &Operation) -> MethodRouter<Local> {
         "listPeers" => get(peers),
         "watchEvents" => get(watch),
         "leave" => post(leave),
+        "drain" => post(drain),
+        "resume" => post(resume),
         "getOpenapi" => get(async || Json(openapi::document())),
         "getPage" => get(async || super::page::page()),
         unknown => unreachable!("operation '{unknown}' has no handler; the tests serve each"),
@@ -213,6 +216,23 @@ async fn watch(State(local): State<Local>) -> Sse<impl Stream<Item = Result<sse:
 async fn leave(State(local): State<Local>) -> Result<StatusCode, Refusal> {
     local.node.leave().await?;
     Ok(StatusCode::ACCEPTED)
+}
+
+async fn drain(State(local): State<Local>, RawQuery(query): RawQuery) -> Result<Json<DrainJson>, Refusal> {
+    let mut query = Query::parse(query.as_deref(), &["wait", "leave"])?;
+    let wait_ms = query.number("wait", 0)?;
+    let leave = match query.text("leave").as_deref() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(Refusal::bad("leave", "leave is true or false")),
+    };
+    let view = operate::drain(&local.node, wait_ms, Vec::new(), leave).await?;
+    Ok(Json(view::drain(view).into()))
+}
+
+async fn resume(State(local): State<Local>) -> Result<Json<StatusJson>, Refusal> {
+    local.node.resume().await?;
+    Ok(Json(local.status().await?.into()))
 }
 
 async fn nothing_here(request: axum::extract::Request) -> Response {

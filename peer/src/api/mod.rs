@@ -10,6 +10,7 @@ pub mod listen;
 pub mod local_grpc;
 pub mod local_rest;
 pub mod openapi;
+pub mod operate;
 mod page;
 pub mod readiness;
 pub mod reading;

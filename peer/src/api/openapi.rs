@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::api::local_rest::{PAGE_DEFAULT, PAGE_MAX};
+use crate::api::operate::DRAIN_WAIT_MS_MAX;
 
 /// One operation of the REST API.
 #[derive(Debug, Clone, Copy)]
@@ -108,6 +109,26 @@ pub const OPERATIONS: &[Operation] = &[
         success: (202, "", ""),
         refusals: &[],
         example: "curl --request POST http://HOST/v1/leave",
+    },
+    Operation {
+        id: "drain",
+        method: "post",
+        path: "/v1/drain",
+        summary: "Accept nothing more and bring everything to the others",
+        description: "Answered when everything held here is held by a linked peer, or when `wait` has passed; asked again it goes on. With `leave=true` the others then forget this peer; its process goes on either way. `/v1/resume` takes it back, and so does a restart.",
+        success: (200, JSON, "Drain"),
+        refusals: &[400],
+        example: "curl --request POST 'http://HOST/v1/drain?wait=60000'",
+    },
+    Operation {
+        id: "resume",
+        method: "post",
+        path: "/v1/resume",
+        summary: "Take back a drain",
+        description: "The peer accepts again; where it had left, it joins again.",
+        success: (200, JSON, "Status"),
+        refusals: &[],
+        example: "curl --request POST http://HOST/v1/resume",
     },
     Operation {
         id: "getOpenapi",
@@ -220,6 +241,10 @@ fn parameters(operation: &str) -> Value {
             { "name": "after", "in": "query", "description": "Position after which to begin", "schema": { "type": "integer", "minimum": 0, "default": 0 } },
             { "name": "limit", "in": "query", "description": "Transactions at most", "schema": { "type": "integer", "minimum": 1, "maximum": PAGE_MAX, "default": PAGE_DEFAULT } },
         ]),
+        "drain" => json!([
+            { "name": "wait", "in": "query", "description": "How long to wait, in milliseconds", "schema": { "type": "integer", "minimum": 0, "maximum": DRAIN_WAIT_MS_MAX, "default": 0 } },
+            { "name": "leave", "in": "query", "description": "Tell the others to forget this peer once it is done", "schema": { "type": "boolean", "default": false } },
+        ]),
         "getTransaction" | "getTransactionBody" => json!([
             { "name": "id", "in": "path", "required": true, "schema": { "type": "string", "pattern": "^[0-9a-fA-F]{64}$" } },
         ]),
@@ -267,8 +292,11 @@ const SCHEMAS: &[(&str, &[(&str, &str)])] = &[
             ("site", "string"),
             ("storeFault", "string"),
             ("position", "integer"),
+            ("outbox", "integer"),
+            ("caughtUp", "boolean"),
         ],
     ),
+    ("Drain", &[("drained", "boolean"), ("remaining", "integer"), ("reason", "string")]),
     (
         "Peer",
         &[
@@ -340,6 +368,7 @@ mod tests {
         check("Event", &sent(&view::EventJson::from(sorcha_proto::v1::Event::default())));
         check("Submitted", &sent(&view::SubmittedJson::from(sorcha_proto::v1::SubmitResponse::default())));
         check("Page", &sent(&view::PageJson { transactions: Vec::new(), next: 0, head: 0 }));
+        check("Drain", &sent(&view::DrainJson::from(sorcha_proto::v1::DrainResponse::default())));
         check("Peers", &sent(&view::PeersJson { peers: Vec::new() }));
     }
 

@@ -8,9 +8,11 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use sorcha_peer_core::types::WallTime;
+use sorcha_peer_core::view::State;
 use tokio::sync::watch;
 
 use crate::node::NodeHandle;
+use crate::tls::Material;
 
 /// Validity of the certificate that the peer shows to others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +21,14 @@ pub struct Certificate {
     pub not_before: WallTime,
     /// Last moment.
     pub not_after: WallTime,
+}
+
+impl From<&Material> for Certificate {
+    fn from(material: &Material) -> Self {
+        let wall =
+            |at: jiff::Timestamp| WallTime::from_unix_ms(u64::try_from(at.as_millisecond()).unwrap_or(0));
+        Self { not_before: wall(material.not_before), not_after: wall(material.not_after) }
+    }
 }
 
 /// Cheap to clone; all clones see the same.
@@ -32,7 +42,7 @@ pub struct Readiness {
 /// One check of `/readyz`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// `store`, `api`, `certificate`.
+    /// `store`, `submissions`, `api`, `certificate`.
     pub name: String,
     /// Whether it holds.
     pub ok: bool,
@@ -83,24 +93,39 @@ impl Readiness {
 
     /// All checks, in a fixed order.
     pub async fn checks(&self, node: &NodeHandle, now: WallTime) -> Vec<Check> {
-        let store = match tokio::time::timeout(super::DRIVER_ANSWERS_WITHIN, node.status()).await {
+        let status = match tokio::time::timeout(super::DRIVER_ANSWERS_WITHIN, node.status()).await {
             Err(_) => Err("the driver does not answer".to_owned()),
             Ok(Err(stopped)) => Err(stopped.to_string()),
-            Ok(Ok(status)) => status.store_fault.map_or(Ok("the store accepts transactions".to_owned()), Err),
+            Ok(Ok(status)) => Ok(status),
         };
+        let draining = match &status {
+            Ok(status) if status.state == State::Draining => {
+                Err("the peer is shutting down or being drained: it accepts nothing".to_owned())
+            }
+            Ok(_) => Ok("submissions are accepted".to_owned()),
+            Err(why) => Err(why.clone()),
+        };
+        let store = status.and_then(|status| {
+            status.store_fault.map_or(Ok("the store accepts transactions".to_owned()), Err)
+        });
         let api = if self.is_serving() {
             Ok("the local API serves".to_owned())
         } else {
             Err("the local API does not serve".to_owned())
         };
-        [("store", store), ("api", api), ("certificate", certificate(self.certificate(), now))]
-            .into_iter()
-            .map(|(name, found)| Check {
-                name: name.to_owned(),
-                ok: found.is_ok(),
-                reason: found.unwrap_or_else(|reason| reason),
-            })
-            .collect()
+        [
+            ("store", store),
+            ("submissions", draining),
+            ("api", api),
+            ("certificate", certificate(self.certificate(), now)),
+        ]
+        .into_iter()
+        .map(|(name, found)| Check {
+            name: name.to_owned(),
+            ok: found.is_ok(),
+            reason: found.unwrap_or_else(|reason| reason),
+        })
+        .collect()
     }
 }
 

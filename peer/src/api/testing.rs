@@ -16,7 +16,7 @@ use sorcha_peer_core::event::{Accepted, Event, Rung, StoreFault, SubmitRefused};
 use sorcha_peer_core::message::LinkPeer;
 use sorcha_peer_core::tree::Body;
 use sorcha_peer_core::types::{Address, LinkId, PeerId, Time, TxId, WallTime};
-use sorcha_peer_core::view::{LinkView, PeerView, State, StatusView};
+use sorcha_peer_core::view::{DrainView, LinkView, PeerView, State, StatusView};
 use sorcha_proto::v1::node_client::NodeClient;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -59,6 +59,9 @@ pub(crate) fn status_view() -> StatusView {
         submissions_pending: 0,
         fetches_pending: 0,
         store_fault: None,
+        outbox: 2,
+        caught_up: true,
+        drain: None,
     }
 }
 
@@ -203,6 +206,11 @@ async fn drive(mut queue: mpsc::Receiver<Command>, store: Store, leaving: onesho
         match command {
             Command::Status(reply) => drop(reply.send(status_view())),
             Command::Peers(reply) => drop(reply.send(peers())),
+            Command::Drain { reply, .. } => {
+                let reason = "no staying peer is linked".to_owned();
+                drop(reply.send(DrainView { drained: false, remaining: 7, reason }));
+            }
+            Command::Resume(reply) => reply.send(()).expect("the API waits for the answer"),
             Command::Leave(reply) => {
                 reply.send(()).expect("the API waits for the answer");
                 leaving.take().expect("told once").send(()).expect("the test waits");

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sorcha_peer_core::envelope::Envelope;
 use sorcha_peer_core::event::Event;
 use sorcha_peer_core::types::WallTime;
-use sorcha_peer_core::view::{PeerView, State, StatusView};
+use sorcha_peer_core::view::{DrainView, PeerView, State, StatusView};
 use sorcha_proto::v1;
 
 use crate::api::readiness::Certificate;
@@ -80,6 +80,22 @@ pub struct StatusJson {
     pub store_fault: String,
     /// Highest in the order of arrival.
     pub position: u64,
+    /// Transactions accepted here that no other peer is known to hold durably.
+    pub outbox: u64,
+    /// Since this start one reconciliation has ended with nothing missing here.
+    pub caught_up: bool,
+}
+
+/// How far a drain is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainJson {
+    /// Everything held here is held by a peer that stays.
+    pub drained: bool,
+    /// Transactions that no staying peer is known to hold.
+    pub remaining: u64,
+    /// Why it does not go on; empty while it does.
+    pub reason: String,
 }
 
 /// Another peer.
@@ -202,8 +218,23 @@ impl From<v1::Status> for StatusJson {
             site: from.site,
             store_fault: from.store_fault,
             position: from.position,
+            outbox: from.outbox,
+            caught_up: from.caught_up,
         }
     }
+}
+
+impl From<v1::DrainResponse> for DrainJson {
+    fn from(from: v1::DrainResponse) -> Self {
+        let v1::DrainResponse { drained, remaining, reason } = from;
+        Self { drained, remaining, reason }
+    }
+}
+
+/// How far a drain is.
+pub fn drain(view: DrainView) -> v1::DrainResponse {
+    let DrainView { drained, remaining, reason } = view;
+    v1::DrainResponse { drained, remaining, reason }
 }
 
 impl From<v1::PeerInfo> for PeerJson {
@@ -306,6 +337,8 @@ pub fn status(
         site: identity.site.clone(),
         store_fault: view.store_fault.clone().unwrap_or_default(),
         position,
+        outbox: view.outbox,
+        caught_up: view.caught_up,
     }
 }
 

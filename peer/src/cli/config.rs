@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use sorcha_peer_config::{Config, Loaded, Mode, Surroundings};
 
 use crate::cli::cert;
@@ -15,6 +16,11 @@ const OWN_VARIABLES: [&str; 2] = ["SORCHA_API", "SORCHA_ENDPOINTS"];
 
 /// Reads a file with the environment over it; `name` goes before both. All problems at once, one per line.
 pub fn load(file: &Path, name: Option<&str>, mode: Mode) -> Result<Loaded, Failure> {
+    load_with_digest(file, name, mode).map(|(loaded, _)| loaded)
+}
+
+/// As [`load`], with the SHA-256 of the file as it was read.
+pub fn load_with_digest(file: &Path, name: Option<&str>, mode: Mode) -> Result<(Loaded, [u8; 32]), Failure> {
     let shown = file.display();
     let unreadable = |error: std::io::Error| {
         let name = match mode {
@@ -29,10 +35,11 @@ pub fn load(file: &Path, name: Option<&str>, mode: Mode) -> Result<Loaded, Failu
         return Err(Failure::Usage(format!("{shown} has {bytes} bytes; a configuration has at most {max}")));
     }
     let yaml = std::fs::read_to_string(file).map_err(unreadable)?;
-    sorcha_peer_config::load(&yaml, &surroundings(name), mode).map_err(|problems| {
+    let loaded = sorcha_peer_config::load(&yaml, &surroundings(name), mode).map_err(|problems| {
         let lines: Vec<_> = problems.iter().map(|problem| format!("{shown}: {problem}")).collect();
         Failure::Usage(lines.join("\n"))
-    })
+    })?;
+    Ok((loaded, Sha256::digest(yaml.as_bytes()).into()))
 }
 
 fn surroundings(name: Option<&str>) -> Surroundings {

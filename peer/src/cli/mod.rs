@@ -6,6 +6,7 @@ mod cert;
 pub mod client;
 pub mod config;
 pub mod console;
+mod drain;
 pub mod endpoint;
 pub mod escape;
 mod show;
@@ -29,7 +30,7 @@ use crate::cli::endpoint::Target;
 /// A question to a peer is given up after this, where the command line does not say.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// Heading of the options that only the verbs use that ask a running peer.
-const ASKING: &str = "Asking a running peer (submit, tail, status, peers)";
+const ASKING: &str = "Asking a running peer (submit, tail, status, peers, drain, resume)";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -103,6 +104,10 @@ pub enum Verb {
     Status,
     /// All other peers that it knows
     Peers,
+    /// Let a peer accept nothing more and bring everything that it holds to the others
+    Drain(DrainArgs),
+    /// Take back a drain: the peer accepts again
+    Resume,
     /// The configuration file
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -193,6 +198,17 @@ pub struct TailArgs {
     pub raw: bool,
 }
 
+/// `drain`.
+#[derive(Debug, Clone, Args)]
+pub struct DrainArgs {
+    /// How long to wait for its end, such as 60s or 10m
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
+    pub wait: Duration,
+    /// Once it is done, tell the others to forget this peer; its process goes on
+    #[arg(long)]
+    pub leave: bool,
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed: Result<jiff::SignedDuration, _> = text.parse();
     parsed
@@ -233,6 +249,8 @@ fn dispatch(cli: Cli, console: &mut Console<'_>) -> Result<(), Failure> {
         Verb::Tail(args) => block_on(tail::tail(&global, &args, console)),
         Verb::Status => block_on(show::status(&global, console)),
         Verb::Peers => block_on(show::peers(&global, console)),
+        Verb::Drain(args) => block_on(drain::drain(&global, &args, console)),
+        Verb::Resume => block_on(drain::resume(&global, console)),
         Verb::Config(ConfigVerb::Check { file }) => config::check(&file, global.output, console),
         Verb::Config(ConfigVerb::Reference) => {
             Ok(console.out.write_all(sorcha_peer_config::reference_markdown().as_bytes())?)

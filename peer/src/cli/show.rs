@@ -47,6 +47,7 @@ pub(super) async fn status(global: &Global, console: &mut Console<'_>) -> Result
         ("grid", grid),
         ("addresses", escape::text(&status.addresses.join(", "))),
         ("transactions", format!("{}, {} on disk", status.transactions, bytes_text(status.store_bytes))),
+        ("outbox", outbox(console, &status)),
         ("store", store),
         ("certificate", certificate(console, status.certificate_not_after_unix_ms)),
         ("up", format!("{}, start {}", span_text(status.uptime_ms), status.incarnation)),
@@ -56,6 +57,14 @@ pub(super) async fn status(global: &Global, console: &mut Console<'_>) -> Result
         writeln!(console.out, "{name:<13} {value}")?;
     }
     Ok(())
+}
+
+fn outbox(console: &Console<'_>, status: &StatusJson) -> String {
+    let behind = if status.caught_up { "" } else { ", not caught up yet" };
+    match status.outbox {
+        0 => format!("empty{behind}"),
+        waiting => console.tone(Tone::Warning, &format!("{waiting} held by no other peer{behind}")),
+    }
 }
 
 fn certificate(console: &Console<'_>, not_after_ms: u64) -> String {

@@ -92,7 +92,8 @@ impl World {
             heartbeat_interval: HEARTBEAT,
             ..config::Config::default()
         };
-        let start = config::Start { incarnation: recovered.incarnation, seed: 7, known: recovered.records };
+        let start =
+            config::Start { incarnation: recovered.incarnation, seed: 7, known: recovered.records, held: 0 };
         let core = Peer::new(settings, config::Identity { uri: uri.clone() }, start, clock.now());
         #[expect(clippy::disallowed_methods, reason = "as in the shipping peer")]
         let (completions_in, completions) = mpsc::unbounded_channel();
@@ -116,7 +117,10 @@ impl World {
             completions: completions_in,
         };
         let driver = Driver::new(core, clock, effects, Metrics::new(), events);
-        let driver = tokio::spawn(driver.run(Sources { network, completions, commands, stop }, deadline));
+        let driver = tokio::spawn(async move {
+            let hurry = CancellationToken::new();
+            driver.run(Sources { network, completions, commands, stop, hurry }, deadline).await;
+        });
         TestPeer { node, transport, at, inputs, stop: Some(stop_in), driver, state }
     }
 }

@@ -75,6 +75,8 @@ struct Gauges {
     peers_linked: IntGauge,
     rows: IntGauge,
     submissions: IntGauge,
+    outbox: IntGauge,
+    caught_up: IntGauge,
     fetches: IntGauge,
     store_writable: IntGauge,
     store_transactions: IntGauge,
@@ -192,6 +194,12 @@ impl Metrics {
             peers_linked: make.gauge("peers_linked", "Other peers with a link."),
             rows: make.gauge("grid_rows", "Rows of the grid; 1 where everyone is sent everything."),
             submissions: make.gauge("submissions_pending", "Submissions under way."),
+            outbox: make.gauge(
+                "outbox_transactions",
+                "Transactions accepted here that no other peer is known to hold durably.",
+            ),
+            caught_up: make
+                .gauge("caught_up", "1 once a reconciliation has ended with nothing missing here."),
             fetches: make.gauge("fetches_pending", "Bodies being fetched."),
             store_writable: make.gauge("store_writable", "1 while the store accepts."),
             store_transactions: make.gauge("store_transactions", "Transactions held."),
@@ -304,6 +312,8 @@ impl Metrics {
             to.peers_linked.set(status.peers_linked as i64);
             to.rows.set(i64::from(status.rows));
             to.submissions.set(status.submissions_pending as i64);
+            to.outbox.set(i64::try_from(status.outbox).unwrap_or(i64::MAX));
+            to.caught_up.set(i64::from(status.caught_up));
             to.fetches.set(status.fetches_pending as i64);
             to.store_writable.set(i64::from(status.store_fault.is_none()));
         }

@@ -56,11 +56,18 @@ pub async fn follow(tls: Arc<TlsState>, every: Duration, taken: impl Fn(&Materia
 
 fn look(tls: &TlsState) -> Look {
     match tls.content() {
-        Ok(content) if content == tls.current().content => Look::Same,
+        Ok(content) if content == tls.current().content => {
+            tls.note(None);
+            Look::Same
+        }
         Ok(content) => match tls.reload(Timestamp::now()) {
             Ok(()) => Look::Taken,
             Err(error) => Look::Refused(Some(content), error),
         },
-        Err(error) => Look::Refused(None, error.into()),
+        Err(error) => {
+            let error = error.into();
+            tls.note(Some(&error));
+            Look::Refused(None, error)
+        }
     }
 }

@@ -14,7 +14,7 @@ pub use verifier::Refusal;
 mod tests;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -58,6 +58,8 @@ pub struct Material {
     pub not_before: Timestamp,
     /// End of the leaf's validity.
     pub not_after: Timestamp,
+    /// SHA-256 of the leaf (DER).
+    pub certificate_sha256: [u8; 32],
     /// For the listener.
     pub server: Arc<ServerConfig>,
     /// For dialling.
@@ -70,6 +72,8 @@ pub struct TlsState {
     directory: PathBuf,
     identity: SpiffeId,
     current: ArcSwap<Material>,
+    /// Why what is in the directory now was not taken.
+    fault: Mutex<Option<String>>,
 }
 
 /// Why the directory was not taken. What was in use before stays in use.
@@ -142,14 +146,29 @@ impl TlsState {
     /// that they make this peer at this time.
     pub fn load(directory: &Path, identity: SpiffeId, now: Timestamp) -> Result<Self, TlsError> {
         let material = read_material(directory, &identity, now)?;
-        Ok(Self { directory: directory.to_owned(), identity, current: ArcSwap::from_pointee(material) })
+        Ok(Self {
+            directory: directory.to_owned(),
+            identity,
+            current: ArcSwap::from_pointee(material),
+            fault: Mutex::default(),
+        })
     }
 
     /// Reads the directory again. New handshakes use the result; links that stand keep their old identity.
     pub fn reload(&self, now: Timestamp) -> Result<(), TlsError> {
-        let material = read_material(&self.directory, &self.identity, now)?;
-        self.current.store(Arc::new(material));
+        let material = read_material(&self.directory, &self.identity, now);
+        self.note(material.as_ref().err());
+        self.current.store(Arc::new(material?));
         Ok(())
+    }
+
+    /// Why what is in the directory was not taken when it was last looked at; none where it was.
+    pub fn fault(&self) -> Option<String> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, fault: Option<&TlsError>) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault.map(ToString::to_string);
     }
 
     /// Of what is in the directory now.
@@ -234,6 +253,7 @@ fn read_material(directory: &Path, identity: &SpiffeId, now: Timestamp) -> Resul
         issuer_sha256,
         bundle,
         key,
+        certificate_sha256: Sha256::digest(&certificate).into(),
         certificate,
         not_before: says.not_before,
         not_after: says.not_after,

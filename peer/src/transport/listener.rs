@@ -32,6 +32,10 @@ const HANDSHAKES_PER_SOURCE_MAX: usize = HANDSHAKES_MAX / 2;
 const CONNECTIONS_PER_PEER_MAX: usize = 8;
 /// Connections beyond those that links may use: REST calls, and refusals of links.
 const CONNECTIONS_SPARE: usize = 64;
+/// Last part of the operator's URI.
+const OPERATOR: &str = "/operator";
+/// The operator's connections are closed after this time: longer than its longest call, and than it uses one.
+const OPERATOR_WITHIN: Duration = Duration::from_secs(300);
 /// After a failed accept (too many open files), before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -146,8 +150,9 @@ impl Doorkeeper {
         if self.connections.send(Ok(stream)).await.is_err() {
             return;
         }
+        let patience = if is_operator(&info) { OPERATOR_WITHIN } else { self.inner.patience.link };
         tokio::select! {
-            () = tokio::time::sleep(self.inner.patience.link) => {
+            () = tokio::time::sleep(patience) => {
                 if !info.linked.load(Ordering::Acquire) {
                     tracing::debug!(%remote, peer, "a connection without a link is closed");
                     info.connection.cancel();
@@ -177,6 +182,11 @@ async fn identity(
     }))
 }
 
+/// Whether this is the connection of the network's operator, by its certificate: it asks, and has no links.
+fn is_operator(info: &PeerInfo) -> bool {
+    info.peer.uri.ends_with(OPERATOR)
+}
+
 struct Service {
     inner: Arc<Inner>,
 }
@@ -191,6 +201,11 @@ impl PeerLink for Service {
     ) -> Result<Response<Self::StreamStream>, Status> {
         let info = request.extensions().get::<PeerInfo>().cloned();
         let info = info.ok_or_else(|| Status::unauthenticated("the connection carries no certificate"))?;
+        if is_operator(&info) {
+            return Err(Status::permission_denied(
+                "the operator takes no part in the network: it has no links",
+            ));
+        }
         if self.inner.stopping.is_cancelled() {
             return Err(Status::unavailable("the peer is shutting down"));
         }

@@ -151,6 +151,8 @@ fn message(body: v1::frame::Body) -> Result<Message, FrameError> {
             }
         }
         Body::Unavailable(gone) => Message::Unavailable { ids: ids("unavailable.ids", &gone.ids)? },
+        Body::HoldsRequest(asked) => Message::HoldsRequest { ids: ids("holds_request.ids", &asked.ids)? },
+        Body::Holds(held) => Message::Holds { ids: ids("holds.ids", &held.ids)? },
         Body::RecordsRequest(request) => {
             if !request.digest.is_empty() {
                 exactly::<32>("records_request.digest", &request.digest)?;
@@ -199,6 +201,7 @@ fn sync(sync: v1::Sync) -> Result<Sync, FrameError> {
         floor: WallTime::from_unix_ms(sync.floor_unix_ms),
         want: ids("sync.want", &sync.want)?,
         opening: sync.opening,
+        partial: sync.partial,
     })
 }
 

@@ -123,6 +123,8 @@ fn body(message: &Message) -> Option<v1::frame::Body> {
             proof: proof.iter().flat_map(Hash::as_bytes).copied().collect(),
         }),
         Message::Unavailable { ids } => Body::Unavailable(v1::Unavailable { ids: concat_ids(ids) }),
+        Message::HoldsRequest { ids } => Body::HoldsRequest(v1::HoldsRequest { ids: concat_ids(ids) }),
+        Message::Holds { ids } => Body::Holds(v1::Holds { ids: concat_ids(ids) }),
         Message::RecordsRequest { limit, digest } => {
             Body::RecordsRequest(v1::RecordsRequest { limit: *limit, digest: digest.clone() })
         }
@@ -142,6 +144,7 @@ fn sync_body(sync: &Sync) -> v1::Sync {
         floor_unix_ms: sync.floor.as_unix_ms(),
         want: concat_ids(&sync.want),
         opening: sync.opening,
+        partial: sync.partial,
     }
 }
 

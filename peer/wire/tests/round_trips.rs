@@ -162,6 +162,8 @@ fn message() -> impl Strategy<Value = Message> {
             }
         ),
         ids().prop_map(|ids| Message::Unavailable { ids }),
+        ids().prop_map(|ids| Message::HoldsRequest { ids }),
+        ids().prop_map(|ids| Message::Holds { ids }),
         (any::<u32>(), proptest::option::of(any::<[u8; 32]>())).prop_map(|(limit, digest)| {
             let digest = digest.map_or_else(Bytes::new, |digest| Bytes::copy_from_slice(&digest));
             Message::RecordsRequest { limit, digest }
@@ -170,7 +172,8 @@ fn message() -> impl Strategy<Value = Message> {
             .prop_map(|(records, news)| Message::Records { records, news }),
         (any::<u64>(), proptest::collection::vec(range(), 0..4), any::<u64>(), ids(), any::<bool>())
             .prop_map(|(round, ranges, floor, want, opening)| {
-                Message::Sync(Sync { round, ranges, floor: WallTime::from_unix_ms(floor), want, opening })
+                let floor = WallTime::from_unix_ms(floor);
+                Message::Sync(Sync { round, ranges, floor, want, opening, partial: !opening })
             }),
         Just(Message::Unknown),
     ]

@@ -92,6 +92,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
                 floor: WallTime::default(),
                 want: vec![id],
                 opening: true,
+                partial: false,
             }),
         ),
     ];

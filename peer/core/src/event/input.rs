@@ -9,7 +9,7 @@ use super::Output;
 use crate::envelope::{Envelope, SignedRecord};
 use crate::message::{Fingerprint, Frame, LinkPeer, SyncBound};
 use crate::tree::Body;
-use crate::types::{Address, Hash, LinkId, OpId, TxId};
+use crate::types::{Address, Hash, LinkId, OpId, PeerId, TxId};
 
 /// Something happened in the world.
 #[derive(Debug, Clone)]
@@ -121,6 +121,15 @@ pub enum Input {
         /// All of them.
         addresses: Vec<Address>,
     },
+    /// Accept nothing any more, and bring everything that is held here to peers that stay. Asked again it goes on.
+    Drain {
+        /// Peers that leave too: what they hold does not count (at most 10,000).
+        leaving: Vec<PeerId>,
+        /// Once that is done, tell the others to forget this peer.
+        leave: bool,
+    },
+    /// Take back a drain: accept again.
+    Resume,
     /// Stop accepting, say goodbye on every link.
     Shutdown {
         /// Whether the peer leaves for good: its record says so, and the others forget it.

@@ -194,8 +194,8 @@ pub enum SubmitRefused {
     /// No signature could be made.
     #[error("the transaction could not be signed: {0}")]
     Unsigned(String),
-    /// The peer is stopping.
-    #[error("the peer is shutting down: submit to another, or again after its restart")]
+    /// The peer is stopping, or is drained.
+    #[error("the peer is shutting down or being drained: submit to another, or to this one later")]
     Draining,
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::budget::Bulk;
 use crate::event::Rung;
 use crate::message::{Frame, LinkPeer, Message, Push};
-use crate::types::{Address, LinkId, Time, WallTime};
+use crate::types::{Address, LinkId, Time, TxId, WallTime};
 
 /// How long an acknowledgement waits for a frame to ride on. TCP's minimal delayed acknowledgement (Linux), 40 ms.
 pub(crate) const ACK_DELAY: Duration = Duration::from_millis(40);
@@ -143,6 +143,17 @@ struct Watched {
     bulk_bytes: u32,
     /// What to send again, and how often it went out.
     again: Option<(Box<Push>, u8)>,
+    /// The transaction of this peer's that it carries whole: its acknowledgement says that it is held there.
+    own: Option<TxId>,
+}
+
+/// What [`Session::acknowledged`] found.
+#[derive(Debug, Default)]
+pub(crate) struct Landed {
+    /// Bulk frames landed.
+    pub(crate) bulk: bool,
+    /// Transactions of this peer's that the other side holds.
+    pub(crate) own: Vec<TxId>,
 }
 
 /// What [`Session::overdue`] found.
@@ -190,6 +201,8 @@ pub(crate) struct Session {
     pub(crate) reachable: bool,
     /// It stood for its peer at some time.
     pub(crate) stood: bool,
+    /// The store is asked what this side holds, for the other; one question at a time.
+    pub(crate) is_asking: bool,
     pinged: Option<Time>,
     /// Since when something was sent to it and nothing heard, and how many frames since.
     unanswered: Option<(Time, u32)>,
@@ -231,6 +244,7 @@ impl Session {
             bulk: Bulk::default(),
             reachable: true,
             stood: false,
+            is_asking: false,
             pinged: None,
             unanswered: None,
             sent: 0,
@@ -289,12 +303,14 @@ impl Session {
         frames
     }
 
-    /// Watches the frame just stamped. `again`: send it again where no acknowledgement comes.
+    /// Watches the frame just stamped. `again`: send it again where no acknowledgement comes. `own`: it carries this
+    /// transaction of this peer's whole.
     pub(crate) fn watch(
         &mut self,
         now: Time,
         bulk_bytes: u32,
         again: Option<(Box<Push>, u8)>,
+        own: Option<TxId>,
     ) -> Option<Time> {
         if self.watched.len() >= WATCHED_MAX {
             return None;
@@ -303,7 +319,7 @@ impl Session {
             self.bulk.sent(bulk_bytes);
         }
         let sends = again.as_ref().map_or(1, |(_, sends)| *sends);
-        self.watched.push_back(Watched { sequence: self.sent, at: now, bulk_bytes, again });
+        self.watched.push_back(Watched { sequence: self.sent, at: now, bulk_bytes, again, own });
         Some(now + self.resend_after(sends))
     }
 
@@ -312,10 +328,11 @@ impl Session {
         base.saturating_mul(1 << u32::from(sends.saturating_sub(1)).min(4))
     }
 
-    /// Takes the other side's acknowledgements. Returns whether bulk frames landed.
-    pub(crate) fn acknowledged(&mut self, ack: u64, bits: u64) -> bool {
+    /// Takes the other side's acknowledgements.
+    pub(crate) fn acknowledged(&mut self, ack: u64, bits: u64) -> Landed {
+        let mut found = Landed::default();
         if self.watched.is_empty() || ack == 0 {
-            return false;
+            return found;
         }
         let mut landed = 0;
         self.watched.retain(|watched| {
@@ -327,11 +344,13 @@ impl Session {
                 };
             if done {
                 landed += watched.bulk_bytes;
+                found.own.extend(watched.own);
             }
             !done
         });
         self.bulk.landed(landed);
-        landed > 0
+        found.bulk = landed > 0;
+        found
     }
 
     /// Frames whose acknowledgement is late: pushes come back to be sent again, the rest is given up.
@@ -462,13 +481,13 @@ mod tests {
         let push = crate::testing::push(1, 10);
         for _ in 0..2 {
             session.stamp(Message::Push(push.clone()));
-            session.watch(at(0), 0, Some((Box::new(push.clone()), 1)));
+            session.watch(at(0), 0, Some((Box::new(push.clone()), 1)), Some(push.envelope.id()));
         }
-        session.acknowledged(2, 0);
+        assert_eq!(session.acknowledged(2, 0).own, [push.envelope.id()]);
         let overdue = session.overdue(at(5_000));
         assert_eq!(overdue.again.len(), 1);
         session.stamp(Message::Push(push.clone()));
-        session.watch(at(5_000), 0, Some((Box::new(push), SENDS_MAX)));
+        session.watch(at(5_000), 0, Some((Box::new(push), SENDS_MAX)), None);
         assert!(session.overdue(at(60_000)).again.is_empty());
     }
 

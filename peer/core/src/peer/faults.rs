@@ -24,7 +24,7 @@ fn outputs(peer: &mut Peer) -> Vec<Output> {
 fn peer(config: Config) -> Peer {
     let config = Config { network: "test".into(), ..config };
     let identity = Identity { uri: "spiffe://test/test/me".into() };
-    let start = Start { incarnation: 1, seed: 1, known: Vec::new() };
+    let start = Start { incarnation: 1, seed: 1, ..Start::default() };
     Peer::new(config, identity, start, Now { time: Time::ZERO, wall: WallTime::from_unix_ms(900_000) })
 }
 
@@ -145,7 +145,14 @@ fn a_round_that_only_sent_is_not_opened_again_at_once() {
     peer.sync_next(now);
     let round = inspect(&mut peer, now).expect("the round opens");
     let wanted = vec![testing::envelope(1, 10).id()];
-    let sync = Sync { round, ranges: Vec::new(), floor: WallTime::default(), want: wanted, opening: false };
+    let sync = Sync {
+        round,
+        ranges: Vec::new(),
+        floor: WallTime::default(),
+        want: wanted,
+        opening: false,
+        partial: false,
+    };
     say(&mut peer, 0, 2, Message::Sync(sync), now);
     settle(&mut peer, now);
     peer.handle(now, Input::Tick);
@@ -232,7 +239,14 @@ fn what_is_held_back_is_not_asked_for_in_every_round() {
     let content = SyncContent::Ids(vec![testing::envelope(1, 10).id()]);
     let (lower, upper) = (SyncBound::MIN, SyncBound::MAX);
     let ranges = vec![SyncRange { lower, upper, content }];
-    let sync = Sync { round: 7, ranges, floor: WallTime::default(), want: Vec::new(), opening: true };
+    let sync = Sync {
+        round: 7,
+        ranges,
+        floor: WallTime::default(),
+        want: Vec::new(),
+        opening: true,
+        partial: false,
+    };
     say(&mut peer, 0, 3, Message::Sync(sync), now);
     let mut wanted = None;
     for output in outputs(&mut peer) {

@@ -37,6 +37,8 @@ impl Peer {
         let dialled = dial.is_some();
         let refusal = if peer.id == self.me {
             Some((GoodbyeReason::OneSelf, "this is a link to myself"))
+        } else if self.has_left() {
+            Some((GoodbyeReason::Unused, "this peer has left the network"))
         } else if self.phase != Phase::Running {
             Some((GoodbyeReason::Shutdown, "this peer is shutting down"))
         } else if self.links.len() >= self.config.links_max {
@@ -77,9 +79,11 @@ impl Peer {
     pub(super) fn frame(&mut self, link: LinkId, frame: Frame, now: Now) {
         let Some(session) = self.links.get_mut(link) else { return };
         session.heard_at(now.time, now.wall);
-        if session.acknowledged(frame.ack, frame.ack_bits) {
+        let (landed, from) = (session.acknowledged(frame.ack, frame.ack_bits), session.peer.id);
+        if landed.bulk {
             self.send_bulk(link);
         }
+        self.confirmed(&from, &landed.own);
         let Some(session) = self.links.get(link) else { return };
         let (peer, greeting) = (session.peer.clone(), session.phase == LinkPhase::Greeting);
         match frame.message {
@@ -114,6 +118,8 @@ impl Peer {
                 self.chunk(peer.id, id, index, &data, &proof, now);
             }
             Message::Unavailable { ids } => self.unavailable(peer.id, &ids, now),
+            Message::HoldsRequest { ids } => self.holds_asked(link, ids),
+            Message::Holds { ids } => self.holds_said(&peer.id, &ids, now),
             Message::RecordsRequest { limit, digest } => self.records_asked(link, limit, &digest, now),
             Message::Records { records, news } => self.records(peer.id, records, news),
             Message::Sync(sync) => self.sync_said(link, peer.id, sync, now),
@@ -197,10 +203,12 @@ impl Peer {
         }
         self.reseal_after_isolation(now);
         self.ask_for_records(link, true, now);
-        if self.me < peer.id {
+        // Whoever has just started finds out by itself what it has missed.
+        if self.me < peer.id || !self.caught_up {
             self.sync.enqueue(peer.id);
             self.set(Timer::SyncRound, now.time);
         }
+        self.set_opt(Timer::Outbox, self.outbox.next());
         self.set(Timer::Dial, now.time + DIAL_PAUSE);
         if self.bodies.len() > 0 {
             self.set(Timer::Bodies, now.time);
@@ -381,6 +389,7 @@ impl Peer {
     }
 
     pub(super) fn shut_down(&mut self, leaving: bool, now: Now) {
+        self.stopping = true;
         if self.phase != Phase::Running {
             return;
         }
@@ -388,17 +397,21 @@ impl Peer {
             self.phase = Phase::Leaving;
             self.seal_own(true, now);
         } else {
-            self.drain(now);
+            self.say_goodbye(now);
         }
     }
 
     /// Goodbye on every link; nothing is dialled or accepted from here on.
-    pub(super) fn drain(&mut self, now: Now) {
+    pub(super) fn say_goodbye(&mut self, now: Now) {
         self.phase = Phase::Draining;
         self.send_announcements(now);
         for link in self.links.ids() {
             if self.links.get(link).is_some_and(|session| session.phase != LinkPhase::Closing) {
-                self.close(link, GoodbyeReason::Shutdown, "this peer is shutting down");
+                if self.has_left() && !self.stopping {
+                    self.close(link, GoodbyeReason::Unused, "this peer has left the network");
+                } else {
+                    self.close(link, GoodbyeReason::Shutdown, "this peer is shutting down");
+                }
             }
         }
     }

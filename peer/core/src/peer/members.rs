@@ -72,10 +72,10 @@ impl Peer {
     pub(super) fn record_sealed(&mut self, op: OpId, record: Option<Arc<SignedRecord>>, now: Now) {
         let Some(Purpose::SealRecord { leaving }) = self.ops.remove(&op) else { return };
         let again = self.exchange.sealed(record, now.time);
-        if leaving {
+        if leaving && self.phase == Phase::Leaving {
             self.spread_news();
-            self.drain(now);
-        } else if again {
+            self.say_goodbye(now);
+        } else if again || leaving {
             self.seal_own(self.phase == Phase::Leaving, now);
         }
         self.set(Timer::News, now.time);

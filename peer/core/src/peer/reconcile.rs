@@ -5,6 +5,7 @@ use rand::seq::IndexedRandom;
 
 use super::{Peer, Purpose, Timer};
 use crate::event::{Class, Event, Output, RangeView};
+use crate::gossip::seen::Known;
 use crate::link::budget::Item;
 use crate::message::{Message, Sync, SyncBound};
 use crate::sync::ranges::{self, Step};
@@ -30,6 +31,7 @@ impl Peer {
     pub(super) fn sync_next(&mut self, now: Now) {
         for (side, round) in self.sync.finished(now.time) {
             self.sync_ended(&round);
+            self.learn_from(side, &round, now);
             // As long as a round brings something there may be more. What was sent is no reason: the other side
             // may be unable to keep it, and asks again where it is not.
             if round.received > 0 {
@@ -61,13 +63,15 @@ impl Peer {
     pub(super) fn sync_said(&mut self, link: LinkId, peer: PeerId, sync: Sync, now: Now) {
         let number = sync.round;
         if sync.opening && !self.sync.start(link, Side::Answer, peer, number, now.time) {
-            self.say_sync(link, number, Step::default(), false);
+            // Nothing was compared.
+            self.say_sync(link, number, Step { partial: true, ..Step::default() }, false);
             return;
         }
         let Some((side, round)) = self.sync.find(link, number).filter(|(_, round)| !round.asking) else {
             return;
         };
         round.sent += sync.want.len() as u64;
+        round.partial |= sync.partial;
         let listed = std::mem::take(&mut round.listed);
         round.talking = !sync.ranges.is_empty();
         self.sync.progress(link, side, now.time);
@@ -99,7 +103,8 @@ impl Peer {
                 };
                 round.asking = false;
                 let number = round.number;
-                let step = ranges::open(SyncBound::MIN, SyncBound::MAX, view);
+                self.held = view.fingerprint.count;
+                let step = ranges::open(SyncBound::MIN, SyncBound::MAX, &view);
                 self.proceed(link, Side::Own, number, step, true, now);
             }
             Some(Purpose::AnswerSync { link, side, number, ranges, listed }) => {
@@ -112,6 +117,12 @@ impl Peer {
                 let wants =
                     |id: &_| !seen.remembers(id, now.time) && sync.may_want(id) && !held_back.contains(id);
                 let mut step = ranges::answer(ranges, views, &listed, wants);
+                let (seen, end) = (&self.seen, WallTime::from_unix_ms(u64::MAX));
+                let mut missing = std::mem::take(&mut step.missing);
+                missing.retain(|id| !step.want.contains(id) && !held_back.contains(id));
+                missing.retain(|id| matches!(seen.known(id, end, now.time), Known::New | Known::Pending));
+                let on_its_way = |id: &_| seen.known(id, end, now.time) == Known::Pending;
+                self.sync.lack(link, side, &missing, on_its_way);
                 if self.store_fault.is_some() {
                     // One is enough to learn that the store works again.
                     step.want.truncate(1);
@@ -124,9 +135,11 @@ impl Peer {
 
     fn proceed(&mut self, link: LinkId, side: Side, number: u64, mut step: Step, opening: bool, now: Now) {
         self.sync.want(link, side, &step.want);
+        self.sync.uncovered(link, side, std::mem::take(&mut step.uncovered));
         if let Some(round) = self.sync.progress(link, side, now.time) {
             round.listed = std::mem::take(&mut step.listed);
             round.talking = !step.ranges.is_empty();
+            round.partial |= step.partial;
         }
         self.say_sync(link, number, step, opening);
         self.set(Timer::SyncRound, now.time);
@@ -134,7 +147,8 @@ impl Peer {
 
     fn say_sync(&mut self, link: LinkId, round: u64, step: Step, opening: bool) {
         let floor = WallTime::from_unix_ms(0);
-        let sync = Sync { round, ranges: step.ranges, floor, want: step.want, opening };
+        let sync =
+            Sync { round, ranges: step.ranges, floor, want: step.want, opening, partial: step.partial };
         self.send(link, Class::Bulk, Message::Sync(sync));
     }
 }

@@ -205,7 +205,7 @@ impl Peer {
         if bytes > 0
             && let Some(session) = self.links.get_mut(link)
         {
-            let due = session.watch(now.time, (bytes + FRAME_OVERHEAD_BYTES) as u32, None);
+            let due = session.watch(now.time, (bytes + FRAME_OVERHEAD_BYTES) as u32, None, None);
             self.set_opt(Timer::Resend, due);
         }
         self.send_bulk(link);

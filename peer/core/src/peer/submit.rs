@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Peer, Phase, Purpose};
+use super::{Peer, Phase, Purpose, Timer};
 use crate::admit::{Admitted, Submission};
 use crate::envelope::{Envelope, Header};
 use crate::event::{Accepted, Event, Output, StoreFault, Submit, SubmitRefused};
@@ -12,7 +12,7 @@ use crate::types::{Now, OpId, TxId};
 impl Peer {
     pub(super) fn submit(&mut self, submit: Submit, now: Now) {
         let token = submit.token;
-        let admitted = if self.phase == Phase::Running {
+        let admitted = if self.phase == Phase::Running && self.drain.is_none() {
             self.admission.admit(submit)
         } else {
             Err(SubmitRefused::Draining)
@@ -86,6 +86,8 @@ impl Peer {
         // Its own row gets it from here: no other head has to ask for that.
         self.seen.relay(&id);
         self.answer(&submission, &Ok((id, published.as_unix_ms())), false);
+        self.outbox.accepted(id, now.time);
+        self.set_opt(Timer::Outbox, self.outbox.next());
         self.event(Event::Accepted { id, body_bytes: envelope.header().body_bytes });
         let heads = self.misses.heads();
         let targets = push::from_origin(&self.me, self.rows, heads, &id, &self.neighbours(now));

@@ -138,7 +138,8 @@ fn message() -> impl Strategy<Value = Message> {
                 ranges,
                 floor: WallTime::default(),
                 want,
-                opening
+                opening,
+                partial: false
             })),
         Just(Message::Unknown),
     ]

@@ -50,7 +50,9 @@ impl Peer {
         let known = self.seen.known(&id, header.published, now.time);
         match known {
             Known::Held | Known::Refused => {
-                self.acknowledge(link, sequence, now.time);
+                if known == Known::Held {
+                    self.acknowledge(link, sequence, now.time);
+                }
                 self.event(Event::Duplicate { from });
                 if push.hops > 0 {
                     self.misses.pushed(&id);
@@ -160,10 +162,8 @@ impl Peer {
             }
             Verdict::Untrusted(detail) => {
                 self.evidence(from, EvidenceKind::UntrustedSigner, detail);
-                if let Some(incoming) = self.intake.remove(&id) {
-                    // The frame has done its work; the transaction is kept aside, not held.
-                    self.acknowledge_all(&incoming, now);
-                }
+                // Kept aside, not held: not acknowledged, or its origin would take it for held here.
+                self.intake.remove(&id);
                 self.sync.arrived(&id, false, now.time);
                 self.seen.refused(id, published, now.time + REFUSED_FOR);
             }
@@ -293,11 +293,14 @@ impl Peer {
     pub(super) fn send_push(&mut self, link: LinkId, push: Push, sends: u8, now: Now) {
         let watched = self.rows <= 1;
         let again = watched.then(|| (Box::new(push.clone()), sends));
+        // The acknowledgement of a header alone promises nothing.
+        let own = push.body.is_some() && push.envelope.header().origin == self.me;
+        let own = own.then(|| push.envelope.id());
         self.send(link, Class::Push, Message::Push(push));
         let Some(session) = self.links.get_mut(link) else { return };
         session.expect_answer(now.time);
-        if watched {
-            let due = session.watch(now.time, 0, again);
+        if watched || own.is_some() {
+            let due = session.watch(now.time, 0, again, own);
             self.set_opt(Timer::Resend, due);
         }
     }

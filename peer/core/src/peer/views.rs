@@ -17,11 +17,14 @@ impl Peer {
             submissions_pending: self.admission.len(),
             fetches_pending: self.bodies.len(),
             store_fault: self.store_fault.as_ref().map(ToString::to_string),
+            outbox: self.outbox.len(),
+            caught_up: self.is_caught_up(),
+            drain: self.drain_view(),
         }
     }
 
     fn state(&self) -> State {
-        if self.phase != Phase::Running {
+        if self.phase != Phase::Running || self.drain.is_some() {
             return State::Draining;
         }
         let linked = self.links.linked();

@@ -30,17 +30,19 @@ pub(crate) struct Step {
     pub(crate) want: Vec<TxId>,
     /// Ranges listed by this step whose answer is final.
     pub(crate) listed: Vec<Listed>,
+    /// Something that differs did not fit.
+    pub(crate) partial: bool,
+    /// Held here, and not by what the other side said so far.
+    pub(crate) uncovered: Vec<TxId>,
+    /// Held there and not here, whether wanted or not.
+    pub(crate) missing: Vec<TxId>,
 }
 
-/// The first word of a round about `lower..upper`.
-pub(crate) fn open(lower: SyncBound, upper: SyncBound, view: RangeView) -> Step {
+/// The first word of a round about `lower..upper`: a fingerprint, whose silent answer says that the other side holds
+/// all of it.
+pub(crate) fn open(lower: SyncBound, upper: SyncBound, view: &RangeView) -> Step {
     let mut step = Step::default();
-    match view.detail {
-        RangeDetail::Ids(ids) => step.list(lower, upper, ids, true),
-        RangeDetail::Parts(_) => {
-            step.add(SyncRange { lower, upper, content: SyncContent::Fingerprint(view.fingerprint) });
-        }
-    }
+    step.add(SyncRange { lower, upper, content: SyncContent::Fingerprint(view.fingerprint) });
     step
 }
 
@@ -56,17 +58,22 @@ pub(crate) fn answer(
         let (lower, upper) = (range.lower, range.upper);
         match (range.content, view.detail) {
             (SyncContent::Fingerprint(said), _) if said == view.fingerprint => {}
-            (SyncContent::Fingerprint(_), RangeDetail::Ids(ours)) => step.list(lower, upper, ours, true),
+            (SyncContent::Fingerprint(_), RangeDetail::Ids(ours)) => {
+                step.uncovered.extend(&ours);
+                step.list(lower, upper, ours, true);
+            }
             (SyncContent::Ids(ids), RangeDetail::Ids(ours)) => {
-                let missing = ids.iter().filter(|id| !ours.contains(id) && wants(id));
-                step.want(missing.copied().collect());
+                let missing: Vec<TxId> = ids.iter().filter(|id| !ours.contains(id)).copied().collect();
+                step.lack(missing, &mut wants);
                 let extra: Vec<TxId> = ours.into_iter().filter(|id| !ids.contains(id)).collect();
                 if !listed.contains(&(lower, upper)) && !extra.is_empty() {
+                    step.uncovered.extend(&extra);
                     step.list(lower, upper, extra, false);
                 }
             }
             (SyncContent::Ids(ids), RangeDetail::Parts(_)) if listed.contains(&(lower, upper)) => {
-                step.want(ids.into_iter().filter(|id| wants(id)).collect());
+                // The range has grown since it was listed: what of it is here is known by its ids alone.
+                step.lack(ids, &mut wants);
             }
             (_, RangeDetail::Parts(parts)) => {
                 let mut from = lower;
@@ -88,6 +95,8 @@ impl Step {
     fn add(&mut self, range: SyncRange) {
         if self.ranges.len() < SYNC_RANGES_MAX {
             self.ranges.push(range);
+        } else {
+            self.partial = true;
         }
     }
 
@@ -96,6 +105,7 @@ impl Step {
             |range: &SyncRange| if let SyncContent::Ids(ids) = &range.content { ids.len() } else { 0 };
         let before: usize = self.ranges.iter().map(listed).sum();
         if self.ranges.len() >= SYNC_RANGES_MAX || before + ids.len() > SYNC_IDS_MAX {
+            self.partial = true;
             return;
         }
         if expect_answer {
@@ -104,9 +114,13 @@ impl Step {
         self.ranges.push(SyncRange { lower, upper, content: SyncContent::Ids(ids) });
     }
 
-    fn want(&mut self, ids: Vec<TxId>) {
-        let room = IDS_PER_FRAME_MAX - self.want.len();
-        self.want.extend(ids.into_iter().take(room));
+    fn lack(&mut self, ids: Vec<TxId>, wants: &mut impl FnMut(&TxId) -> bool) {
+        for id in &ids {
+            if self.want.len() < IDS_PER_FRAME_MAX && wants(id) {
+                self.want.push(*id);
+            }
+        }
+        self.missing.extend(ids);
     }
 }
 
@@ -160,7 +174,7 @@ mod tests {
 
     fn round(one: &mut Set, two: &mut Set, messages: &mut usize) -> usize {
         let all = query(SyncBound::MIN, SyncBound::MAX);
-        let first = open(SyncBound::MIN, SyncBound::MAX, view(one, all));
+        let first = open(SyncBound::MIN, SyncBound::MAX, &view(one, all));
         let mut listed = [first.listed, Vec::new()];
         let mut ranges = first.ranges;
         let mut moved = Vec::new();

@@ -17,6 +17,8 @@ const QUEUE_MAX: usize = 64;
 const IDLE_MAX: Duration = Duration::from_secs(5);
 /// A round in which the other side says nothing for this long is over. Guess: many round trips, and a read of a store.
 const SILENT_MAX: Duration = Duration::from_secs(2);
+/// Ids that one round leaves uncovered: lists of `SYNC_IDS_MAX` in a few frames.
+const UNCOVERED_MAX: usize = 8192;
 /// Ids wanted and not yet come.
 const WANTED_MAX: usize = 8192;
 
@@ -30,6 +32,14 @@ pub(crate) struct Round {
     pub(crate) sent: u64,
     /// Messages still go to and fro.
     pub(crate) talking: bool,
+    /// When it began: what was held then is what it is about.
+    pub(crate) began: Time,
+    /// Something was left out by either side.
+    pub(crate) partial: bool,
+    /// Held here, and not known to be held there.
+    pub(crate) uncovered: Vec<TxId>,
+    /// Something that is held there has not come and is not on its way.
+    unsettled: bool,
     /// The store is being asked; until it answers nothing more is taken from the other side.
     pub(crate) asking: bool,
     waiting: BTreeSet<TxId>,
@@ -40,6 +50,17 @@ impl Round {
     /// When it is given up if nothing happens in it.
     fn timeout(&self) -> Time {
         self.progress + if self.talking && !self.asking { SILENT_MAX } else { IDLE_MAX }
+    }
+
+    /// Both sides have said all that there is to say: the other side holds what was held here when it began, but for
+    /// what is `uncovered`.
+    pub(crate) fn is_complete(&self) -> bool {
+        !self.talking && !self.partial
+    }
+
+    /// What was held there is held here.
+    pub(crate) fn is_caught_up(&self) -> bool {
+        self.is_complete() && self.waiting.is_empty() && !self.unsettled
     }
 
     /// It was given up: something said or sent in it was lost.
@@ -73,6 +94,13 @@ impl Schedule {
         }
     }
 
+    /// As [`Schedule::enqueue`], before all others: somebody waits for it.
+    pub(crate) fn enqueue_first(&mut self, peer: PeerId) {
+        self.queue.retain(|waiting| *waiting != peer);
+        self.queue.truncate(QUEUE_MAX - 1);
+        self.queue.push_front(peer);
+    }
+
     /// The next peer in the queue, unless an own round is under way.
     pub(crate) fn next(&mut self) -> Option<PeerId> {
         if self.is_busy() { None } else { self.queue.pop_front() }
@@ -99,6 +127,10 @@ impl Schedule {
             received: 0,
             sent: 0,
             talking: true,
+            began: now,
+            partial: false,
+            uncovered: Vec::new(),
+            unsettled: false,
             asking: false,
             waiting: BTreeSet::new(),
             progress: now,
@@ -139,12 +171,42 @@ impl Schedule {
         }
     }
 
+    /// These are held there and were not asked for. What is on its way in already is waited for.
+    pub(crate) fn lack(
+        &mut self,
+        link: LinkId,
+        side: Side,
+        ids: &[TxId],
+        on_its_way: impl Fn(&TxId) -> bool,
+    ) {
+        let Some(round) = self.rounds.get_mut(&(link, side)) else { return };
+        for id in ids {
+            if !on_its_way(id) || self.wanted.contains_key(id) || self.wanted.len() >= WANTED_MAX {
+                round.unsettled |= !round.waiting.contains(id);
+            } else {
+                round.waiting.insert(*id);
+                self.wanted.insert(*id, (link, side));
+            }
+        }
+    }
+
+    /// Ids held here that the other side has not said to hold; beyond the bound the round is partial.
+    pub(crate) fn uncovered(&mut self, link: LinkId, side: Side, ids: Vec<TxId>) {
+        let Some(round) = self.rounds.get_mut(&(link, side)) else { return };
+        if round.uncovered.len() + ids.len() > UNCOVERED_MAX {
+            round.partial = true;
+        } else {
+            round.uncovered.extend(ids);
+        }
+    }
+
     /// An id came in, by whatever way; `kept` says whether it is durable. Returns whether it was wanted.
     pub(crate) fn arrived(&mut self, id: &TxId, kept: bool, now: Time) -> bool {
         let Some(key) = self.wanted.remove(id) else { return false };
         if let Some(round) = self.rounds.get_mut(&key) {
             round.waiting.remove(id);
             round.received += u64::from(kept);
+            round.unsettled |= !kept;
             round.progress = now;
         }
         true

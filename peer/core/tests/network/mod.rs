@@ -174,6 +174,7 @@ impl Network {
             incarnation: node.disk.incarnation,
             seed: at as u64,
             known: node.disk.records.values().cloned().collect(),
+            held: node.disk.held.len() as u64,
         };
         node.peer = Some(Peer::new(node.config.clone(), Identity { uri: node.uri.clone() }, start, now));
         self.drain(at);

@@ -28,7 +28,7 @@ async fn ready_means_store_api_and_certificate() {
     assert_eq!(ready.code, StatusCode::OK, "{}", ready.text());
     let names: Vec<_> =
         ready.json()["checks"].as_array().expect("checks").iter().map(|it| it["name"].clone()).collect();
-    assert_eq!(names, ["store", "api", "certificate"]);
+    assert_eq!(names, ["store", "submissions", "api", "certificate"]);
 
     let at = WallTime::from_unix_ms;
     peer.readiness.set_certificate(Certificate { not_before: at(0), not_after: at(1) });
@@ -36,8 +36,8 @@ async fn ready_means_store_api_and_certificate() {
     assert_eq!(expired.code, StatusCode::SERVICE_UNAVAILABLE);
     let answer = expired.json();
     assert_eq!(answer["ready"], false);
-    assert_eq!(answer["checks"][2]["ok"], false);
-    assert!(answer["checks"][2]["reason"].as_str().expect("a sentence").contains("expired"), "{answer}");
+    assert_eq!(answer["checks"][3]["ok"], false);
+    assert!(answer["checks"][3]["reason"].as_str().expect("a sentence").contains("expired"), "{answer}");
     assert_eq!(
         get(&peer.admin, "/healthz").await.code,
         StatusCode::OK,

@@ -1,0 +1,162 @@
+//! Transactions that no other peer is known to hold durably.
+//!
+//! Knows ids and times, no links. An id goes when another peer has acknowledged its push or says that it holds it, or
+//! when a round of reconciliation has covered it. What was held before this start counts until a round has covered
+//! it: how far it had spread is not written down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::types::bounds::IDS_PER_FRAME_MAX;
+use crate::types::{Time, TxId};
+
+/// Ids followed one by one, 5 MB; further ones are counted and wait for a round of reconciliation.
+const FOLLOWED_MAX: usize = 65_536;
+/// An id is asked about when no acknowledgement has come for this long: longer than a push that was sent three times
+/// over a LAN and the disks at its end take. Guess.
+const ASK_AFTER: Duration = Duration::from_secs(1);
+/// Between two questions to which no answer has come. Guess: a few round trips and a read of a store.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    followed: BTreeMap<TxId, Time>,
+    by_age: BTreeSet<(Time, TxId)>,
+    /// Counted only: from earlier starts, or beyond the bound.
+    uncounted: u64,
+    /// The last of those came here.
+    uncounted_at: Time,
+    asked: Option<Time>,
+}
+
+impl Outbox {
+    /// After a start with this many transactions in the store.
+    pub(crate) fn new(held: u64) -> Self {
+        Self { uncounted: held, ..Self::default() }
+    }
+
+    /// How many there are; after a start this may be more than there are.
+    pub(crate) fn len(&self) -> u64 {
+        self.followed.len() as u64 + self.uncounted
+    }
+
+    /// A transaction of this peer's is durable here.
+    pub(crate) fn accepted(&mut self, id: TxId, now: Time) {
+        if self.followed.len() >= FOLLOWED_MAX {
+            self.uncounted += 1;
+            self.uncounted_at = now;
+        } else if self.followed.insert(id, now).is_none() {
+            self.by_age.insert((now, id));
+        }
+    }
+
+    /// Another peer holds it.
+    pub(crate) fn confirmed(&mut self, id: &TxId) {
+        if let Some(at) = self.followed.remove(id) {
+            self.by_age.remove(&(at, *id));
+        }
+    }
+
+    /// Another peer holds everything that was held here when a round began, but for these.
+    pub(crate) fn covered(&mut self, began: Time, uncovered: &[TxId]) {
+        let kept: BTreeSet<&TxId> = uncovered.iter().collect();
+        let old: Vec<TxId> =
+            self.by_age.iter().take_while(|(at, _)| *at < began).map(|(_, id)| *id).collect();
+        for id in old.iter().filter(|id| !kept.contains(id)) {
+            self.confirmed(id);
+        }
+        if self.uncounted > 0 && self.uncounted_at <= began {
+            // Whose they are is not known here; they are followed until somebody confirms them.
+            self.uncounted = 0;
+            for id in uncovered {
+                if !self.followed.contains_key(id) {
+                    self.accepted(*id, began);
+                }
+            }
+        }
+    }
+
+    /// Ids to ask another peer about now, oldest first.
+    pub(crate) fn due(&self, now: Time) -> Vec<TxId> {
+        if self.next().is_none_or(|next| next > now) {
+            return Vec::new();
+        }
+        let old = self.by_age.iter().take_while(|(at, _)| *at + ASK_AFTER <= now);
+        old.take(IDS_PER_FRAME_MAX).map(|(_, id)| *id).collect()
+    }
+
+    /// Somebody was asked.
+    pub(crate) fn asked(&mut self, now: Time) {
+        self.asked = Some(now);
+    }
+
+    /// An answer came: the next question need not wait for it.
+    pub(crate) fn answered(&mut self) {
+        self.asked = None;
+    }
+
+    /// When somebody is to be asked next.
+    pub(crate) fn next(&self) -> Option<Time> {
+        let (oldest, _) = self.by_age.first()?;
+        let again = self.asked.map_or(Time::ZERO, |asked| asked + ASK_AGAIN_AFTER);
+        Some((*oldest + ASK_AFTER).max(again))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u64) -> TxId {
+        TxId::of_header(&number.to_le_bytes())
+    }
+
+    fn at(ms: u64) -> Time {
+        Time::from_micros(ms * 1000)
+    }
+
+    #[test]
+    fn what_is_confirmed_or_covered_goes_and_the_rest_is_asked_about() {
+        let mut outbox = Outbox::new(0);
+        for number in 0..5 {
+            outbox.accepted(id(number), at(number * 100));
+        }
+        outbox.confirmed(&id(0));
+        outbox.covered(at(300), &[id(2)]);
+        assert_eq!(outbox.len(), 3, "1 is covered; 3 and 4 are younger than the round");
+        assert_eq!(outbox.due(at(1_199)), []);
+        assert_eq!(outbox.due(at(1_300)), [id(2), id(3)]);
+        outbox.asked(at(1_300));
+        assert_eq!(outbox.due(at(3_299)), []);
+        assert_eq!(outbox.due(at(3_300)).len(), 3);
+        outbox.answered();
+        assert_eq!(outbox.due(at(1_400)).len(), 3);
+    }
+
+    #[test]
+    fn what_was_held_before_the_start_counts_until_a_round_has_covered_it() {
+        let mut outbox = Outbox::new(1_000);
+        outbox.accepted(id(1), at(1));
+        assert_eq!(outbox.len(), 1_001);
+        outbox.covered(at(2), &[id(7), id(8)]);
+        assert_eq!(outbox.len(), 2, "two of a thousand are not held there");
+        outbox.confirmed(&id(7));
+        outbox.covered(at(3), &[]);
+        assert_eq!(outbox.len(), 0);
+    }
+
+    #[test]
+    fn beyond_the_bound_it_counts_and_waits_for_a_round() {
+        let mut outbox = Outbox::new(0);
+        for number in 0..FOLLOWED_MAX as u64 + 10 {
+            outbox.accepted(id(number), at(number));
+        }
+        assert_eq!((outbox.followed.len(), outbox.len()), (FOLLOWED_MAX, FOLLOWED_MAX as u64 + 10));
+        outbox.covered(at(5), &[]);
+        assert_eq!(outbox.uncounted, 10, "a round that began before them says nothing of them");
+        outbox.covered(at(FOLLOWED_MAX as u64 + 20), &[]);
+        assert_eq!(outbox.len(), 0);
+        assert!(outbox.by_age.is_empty());
+    }
+}
