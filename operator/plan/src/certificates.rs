@@ -1,6 +1,10 @@
 //! Which certificates the pools' Secrets must hold, and which of them are issued now. Knows times and names; keys and
 //! signatures are the executor's.
 
+use std::time::Duration;
+
+use sorcha_crds::Problem;
+
 use crate::names;
 use crate::observed::{CertificateSeen, ObservedNetwork, Root};
 use crate::plan::{Concern, Finding};
@@ -14,6 +18,37 @@ pub(crate) struct Certificates {
     pub(crate) authority: AuthorityPlan,
     pub(crate) pools: Vec<CertificatePlan>,
     pub(crate) findings: Vec<Finding>,
+    /// Until the next one is renewed.
+    pub(crate) again: Option<Duration>,
+}
+
+/// What a Secret may hold, in bytes (Kubernetes, `MaxSecretSize`), less 64 KiB for the roots.
+const SECRET_BYTES_MAX: usize = (1024 - 64) * 1024;
+/// A certificate and its key in a Secret, in bytes, without the identity: measured 1,027 with an identity of 50
+/// characters, each of which counts twice here, since base64 and the subject's name add to it.
+const CERTIFICATE_BYTES: usize = 960;
+
+/// Pools with more peers than their Secret can hold certificates. Not for local mode, which keeps files.
+pub(crate) fn beyond_a_secret(network: &Validated) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (index, pool) in network.pools.iter().enumerate() {
+        let last = names::peer(&network.name, &pool.name, pool.replicas);
+        let uri = names::peer_uri(&network.spec.tls.trust_domain, &network.network_id, &last);
+        let most = SECRET_BYTES_MAX / (CERTIFICATE_BYTES + 2 * uri.len());
+        if pool.replicas as usize > most {
+            let path = match index.checked_sub(1) {
+                None => "spec.replicas".to_owned(),
+                Some(index) => format!("spec.pools[{index}].replicas"),
+            };
+            let message = format!(
+                "{} is more than the Secret of one pool holds certificates for in a cluster, {most}: divide the peers \
+                 into pools.",
+                pool.replicas
+            );
+            problems.push(Problem::new(path, message));
+        }
+    }
+    problems
 }
 
 pub(crate) fn decide(network: &Validated, seen: &ObservedNetwork) -> Certificates {
@@ -49,7 +84,10 @@ pub(crate) fn decide(network: &Validated, seen: &ObservedNetwork) -> Certificate
         goes_with_network: !network.spec.tls.retain_authority,
     };
     let pools = if findings.is_empty() { pools(network, seen) } else { Vec::new() };
-    Certificates { authority, pools, findings }
+    let renewals = known.values().map(|it| renewal_unix_ms(it).saturating_sub(seen.now_unix_ms));
+    let next = renewals.filter(|ms| *ms > 0).min().and_then(|ms| u64::try_from(ms).ok());
+    let again = next.map(Duration::from_millis);
+    Certificates { authority, pools, findings, again }
 }
 
 /// One Secret for each pool that the manifest has, and for each that still has pods.

@@ -21,6 +21,7 @@ use serde_json::Value;
 
 use crate::names;
 use crate::observed::{ObjectName, ObservedNetwork};
+use crate::scale::Scale;
 use crate::validate::{Pool, Validated};
 
 pub use pod_template::{CONFIG_DIRECTORY, STATE_DIRECTORY, TLS_DIRECTORY};
@@ -69,8 +70,13 @@ pub struct PoolObjects {
 }
 
 impl Objects {
+    /// None at all.
+    pub(crate) fn none() -> Self {
+        Self { shared: None, pools: Vec::new(), left_alone: BTreeSet::new() }
+    }
+
     /// Builds them all.
-    pub(crate) fn build(network: &Validated, seen: &ObservedNetwork) -> Self {
+    pub(crate) fn build(network: &Validated, seen: &ObservedNetwork, scale: &Scale) -> Self {
         Self {
             shared: Some(SharedObjects {
                 service_account: service_account::build(network, seen),
@@ -80,7 +86,7 @@ impl Objects {
                 network_policy: network_policy::build(network, seen),
                 pod_monitor: pod_monitor::build(network, seen),
             }),
-            pools: network.pools.iter().map(|pool| PoolObjects::build(network, seen, pool)).collect(),
+            pools: network.pools.iter().map(|pool| PoolObjects::build(network, seen, pool, scale)).collect(),
             left_alone: seen.foreign.iter().map(|foreign| foreign.object.clone()).collect(),
         }
     }
@@ -118,14 +124,14 @@ impl Objects {
 }
 
 impl PoolObjects {
-    fn build(network: &Validated, seen: &ObservedNetwork, pool: &Pool) -> Self {
+    fn build(network: &Validated, seen: &ObservedNetwork, pool: &Pool, scale: &Scale) -> Self {
         let rendered = crate::rendered::decide(network, seen, pool);
         Self {
             pool: pool.name.clone(),
             config_map: config_map::build(network, seen, pool, &rendered),
             headless_service: service::headless(network, seen, pool),
             peer_services: service::of_peers(network, seen, pool),
-            stateful_set: stateful_set::build(network, seen, pool, &rendered),
+            stateful_set: stateful_set::build(network, seen, pool, &rendered, scale),
         }
     }
 }
