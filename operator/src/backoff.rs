@@ -11,7 +11,7 @@ const CONFLICT: Duration = Duration::from_millis(50);
 /// First wait while the API server does not work (a guess: a restart of it takes seconds).
 const FIRST: Duration = Duration::from_millis(500);
 /// Longest wait while the API server does not work. After an outage the last network comes back this late at worst.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(30);
 /// First wait after a refusal: whoever must change something needs minutes, the API server may need seconds (a
 /// namespace that is made a moment later).
 const REFUSED: Duration = Duration::from_secs(5);
@@ -73,7 +73,7 @@ mod tests {
             waited += backoff.after(Class::Unavailable, &mut rng);
             attempts += 1;
         }
-        assert!((9..=16).contains(&attempts), "{attempts} attempts in five minutes");
+        assert!((14..=28).contains(&attempts), "{attempts} attempts in five minutes");
         backoff.reset();
         assert!(backoff.after(Class::Unavailable, &mut rng) <= FIRST);
     }

@@ -11,7 +11,6 @@ use futures::{Stream, TryStreamExt as _};
 use kube::api::PartialObjectMeta;
 use kube::core::{DynamicObject, DynamicResourceScope, Resource};
 use kube::runtime::watcher::{self, Config, Event, watcher};
-use kube::runtime::{WatchStreamExt as _, watcher::DefaultBackoff};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use sorcha_crds::SorchaPeerNetwork;
@@ -20,6 +19,8 @@ use tokio::task::JoinSet;
 use super::cache::{Cache, Fact, NetworkKey, Seen};
 use super::pod;
 use super::slim::{Claim, Pod, Set};
+use crate::api::Class;
+use crate::backoff::Backoff;
 use crate::health::{Source, Sources};
 use crate::kind::Kind;
 use crate::queue::Queue;
@@ -169,7 +170,9 @@ impl Watches {
         K: Resource + Clone,
     {
         let source = Source { kind, scope: scope.clone() };
-        let mut stream = pin!(stream.backoff(DefaultBackoff::default()).into_stream());
+        let mut stream = pin!(stream);
+        // kube's own backoff begins anew with every list that is tried
+        let mut backoff = Backoff::default();
         // while a list is under way: what it has shown
         let mut listed: Option<BTreeSet<(NetworkKey, Box<str>)>> = None;
         loop {
@@ -178,12 +181,15 @@ impl Watches {
                 Ok(None) => return,
                 Err(error) => {
                     self.sources.fails(&source, &error);
+                    let wait = backoff.after(class(&error), &mut rand::rng());
+                    tokio::time::sleep(wait).await;
                     continue;
                 }
             };
             match event {
                 Event::Init => listed = Some(BTreeSet::new()),
                 Event::Apply(object) | Event::InitApply(object) => {
+                    backoff.reset();
                     let metadata = object.meta();
                     let (Some(key), Some(name)) = (key(metadata), metadata.name.as_deref()) else { continue };
                     let Some(fact) = fact(&object) else { continue };
@@ -209,11 +215,23 @@ impl Watches {
                             self.queue.add(at.0);
                         }
                     }
+                    backoff.reset();
                     self.sources.works(&source);
                 }
             }
         }
     }
+}
+
+/// A refusal may end in seconds, when somebody grants what is missing: it is tried again as an outage is.
+fn class(error: &watcher::Error) -> Class {
+    let class = match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => Class::of(error),
+        watcher::Error::WatchError(_) | watcher::Error::NoResourceVersion => Class::Unavailable,
+    };
+    if class == Class::Refused { Class::Unavailable } else { class }
 }
 
 fn config(labels: &str) -> Config {
