@@ -1,5 +1,7 @@
 //! `cert`: certificates for peers that no operator serves.
 
+mod network;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -37,6 +39,8 @@ pub enum CertVerb {
     CreateCa(CreateArgs),
     /// Issue a peer's certificate into a directory
     Issue(IssueArgs),
+    /// Make a CA and issue the certificates of all peers of a network; what is there and good is kept
+    Network(network::NetworkArgs),
 }
 
 /// `cert create-ca`.
@@ -87,6 +91,7 @@ pub(super) fn cert(verb: &CertVerb, format: Format, console: &mut Console<'_>) -
         CertVerb::Show { path, name } => show(path, name.as_deref(), format, console),
         CertVerb::CreateCa(args) => create(args, console),
         CertVerb::Issue(args) => issue(args, console),
+        CertVerb::Network(args) => network::network(args, console),
     }
 }
 

@@ -284,6 +284,19 @@ async fn offline(args: &[&str], code: u8, sentence: &str) -> String {
 }
 
 #[tokio::test]
+async fn certificates_of_a_network_are_made_once_and_kept() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let out = directory.path().join("all").to_string_lossy().into_owned();
+    let all = ["cert", "network", "--trust-domain", "test.local", "--network-id", "net", "--out", &out];
+    let with = |peers: &[&'static str]| [&all[..], peers].concat();
+    offline(&with(&["peer-0", "peer-1"]), 0, "2 certificates issued, 0 kept").await;
+    offline(&with(&["peer-0", "peer-1", "peer-2"]), 0, "1 certificates issued, 2 kept").await;
+    let shown = format!("{out}/peer-2");
+    offline(&["cert", "show", &shown], 0, "spiffe://test.local/net/peer-2").await;
+    offline(&with(&["Not A Name"]), 2, "").await;
+}
+
+#[tokio::test]
 async fn certificates_are_made_shown_and_checked_against_the_configuration() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = |name: &str| directory.path().join(name).display().to_string();
