@@ -1,0 +1,130 @@
+//! Ten peers under Docker Compose, as `e2e/compose.yaml` says: started from nothing, used, ended.
+//!
+//! Runs where a container engine answers, with Compose as its plugin or as `docker-compose`, and where
+//! `cargo xtask image peer` has been run; elsewhere it is skipped.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde_json::Value;
+use sorcha_e2e::cluster::{clone, figure};
+use sorcha_e2e::programs::{self, Said};
+use sorcha_e2e::{skip, wait};
+
+/// Peers in the file.
+const PEERS: usize = 10;
+
+/// How long the ten may take on a busy machine.
+const LINKED: Duration = Duration::from_secs(120);
+
+/// A project of the test's own; dropping it removes containers, networks and volumes.
+struct Project {
+    compose: Vec<&'static str>,
+    name: String,
+}
+
+impl Project {
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(self.compose[0]);
+        command
+            .args(&self.compose[1..])
+            .args(["-p", &self.name, "-f", &clone("e2e/compose.yaml")])
+            .args(args);
+        command.env_remove("SORCHA_PEER_IMAGE").stdin(std::process::Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> anyhow::Result<Said> {
+        programs::run(&mut self.command(args))?.ok()
+    }
+
+    /// `sorcha-peer ARGS` in a peer's container.
+    fn peer(&self, number: usize, args: &[&str]) -> anyhow::Result<Said> {
+        let service = format!("peer-{number}");
+        self.run(&[&["exec", "-T", &service, "/sorcha-peer"], args].concat())
+    }
+
+    fn status(&self, number: usize) -> anyhow::Result<Value> {
+        self.peer(number, &["status", "-o", "json"])?.json()
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        drop(self.run(&["down", "--volumes", "--timeout", "10"]));
+    }
+}
+
+/// How Compose is called here; an error says what is missing.
+fn compose() -> Result<Vec<&'static str>, &'static str> {
+    let works = |words: &[&str]| {
+        let mut command = Command::new(words[0]);
+        programs::run(command.args(&words[1..])).is_ok_and(|said| said.code == Some(0))
+    };
+    if !works(&["docker", "info"]) {
+        return Err("no container engine answers: start one, such as dockerd");
+    }
+    if works(&["docker", "compose", "version"]) {
+        return Ok(vec!["docker", "compose"]);
+    }
+    if works(&["docker-compose", "version"]) {
+        return Ok(vec!["docker-compose"]);
+    }
+    Err("the container engine has no Compose: install its plugin, or docker-compose")
+}
+
+/// What `cargo xtask image peer` has written.
+fn archive() -> Option<PathBuf> {
+    let target = programs::directory();
+    let found = target.ancestors().map(|at| at.join("images/sorcha-peer.docker.tar"));
+    found.into_iter().find(|path| Path::new(path).is_file())
+}
+
+#[test]
+fn ten_peers_under_compose_link_and_pass_a_transaction_on() -> anyhow::Result<()> {
+    let test = "ten_peers_under_compose_link_and_pass_a_transaction_on";
+    let compose = match compose() {
+        Ok(compose) => compose,
+        Err(reason) => skip!(test, reason),
+    };
+    let Some(archive) = archive() else {
+        skip!(test, "no image here: run `cargo xtask image peer`");
+    };
+    let mut load = Command::new("docker");
+    programs::run(load.arg("load").arg("-i").arg(archive))?.ok()?;
+    let project = Project { compose, name: format!("sorcha-{}", std::process::id()) };
+    let began = Instant::now();
+    project.run(&["up", "-d"])?;
+    let linked = wait::until("ten peers are linked to one another", LINKED, || {
+        let all = (0..PEERS).all(|number| {
+            project.status(number).is_ok_and(|status| status["peersLinked"] == PEERS as u64 - 1)
+        });
+        all.then_some(())
+    });
+    linked
+        .with_context(|| project.run(&["logs", "--tail", "5"]).map(|said| said.text()).unwrap_or_default())?;
+    figure(test, &format!("ten peers linked {:.1} s after `up`", began.elapsed().as_secs_f64()))?;
+
+    let said = project.peer(0, &["submit", "--text", "through ten containers", "-o", "json"])?.json()?;
+    let id = said["id"].as_str().context("submit prints an id")?;
+    for number in 0..PEERS {
+        let read =
+            project.peer(number, &["tail", "--count", "1", "--timeout", "30s", "-o", "json"])?.json()?;
+        anyhow::ensure!(read["id"] == id, "peer-{number} shows another transaction: {read}");
+    }
+
+    // Again from what is there: certificates are kept, and so is what the peers hold.
+    project.run(&["down", "--timeout", "10"])?;
+    project.run(&["up", "-d"])?;
+    let held = wait::until("every peer has it after a new start", LINKED, || {
+        (0..PEERS)
+            .all(|number| project.status(number).is_ok_and(|status| status["transactions"] == 1))
+            .then_some(())
+    });
+    held?;
+    let issued = project.run(&["logs", "certificates"])?.text();
+    anyhow::ensure!(issued.contains("10 kept"), "certificates were issued anew: {issued}");
+    Ok(())
+}
