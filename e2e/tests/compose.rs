@@ -23,6 +23,8 @@ const LINKED: Duration = Duration::from_secs(120);
 struct Project {
     compose: Vec<&'static str>,
     name: String,
+    /// Ids of the peers' containers, by their numbers.
+    containers: Vec<String>,
 }
 
 impl Project {
@@ -40,10 +42,19 @@ impl Project {
         programs::run(&mut self.command(args))?.ok()
     }
 
+    /// Starts everything.
+    fn up(&mut self) -> anyhow::Result<()> {
+        self.run(&["up", "-d"])?;
+        let id = |number| Ok(self.run(&["ps", "-q", &format!("peer-{number}")])?.text().trim().to_owned());
+        self.containers = (0..PEERS).map(id).collect::<anyhow::Result<_>>()?;
+        Ok(())
+    }
+
     /// `sorcha-peer ARGS` in a peer's container.
     fn peer(&self, number: usize, args: &[&str]) -> anyhow::Result<Said> {
-        let service = format!("peer-{number}");
-        self.run(&[&["exec", "-T", &service, "/sorcha-peer"], args].concat())
+        let mut exec = Command::new("docker");
+        exec.args(["exec", &self.containers[number], "/sorcha-peer"]).args(args);
+        programs::run(&mut exec)?.ok()
     }
 
     fn status(&self, number: usize) -> anyhow::Result<Value> {
@@ -94,9 +105,10 @@ fn ten_peers_under_compose_link_and_pass_a_transaction_on() -> anyhow::Result<()
     };
     let mut load = Command::new("docker");
     programs::run(load.arg("load").arg("-i").arg(archive))?.ok()?;
-    let project = Project { compose, name: format!("sorcha-{}", std::process::id()) };
+    let name = format!("sorcha-{}", std::process::id());
+    let mut project = Project { compose, name, containers: Vec::new() };
     let began = Instant::now();
-    project.run(&["up", "-d"])?;
+    project.up()?;
     let linked = wait::until("ten peers are linked to one another", LINKED, || {
         let all = (0..PEERS).all(|number| {
             project.status(number).is_ok_and(|status| status["peersLinked"] == PEERS as u64 - 1)
@@ -117,13 +129,13 @@ fn ten_peers_under_compose_link_and_pass_a_transaction_on() -> anyhow::Result<()
 
     // Again from what is there: certificates are kept, and so is what the peers hold.
     project.run(&["down", "--timeout", "10"])?;
-    project.run(&["up", "-d"])?;
+    project.up()?;
     let held = wait::until("every peer has it after a new start", LINKED, || {
         (0..PEERS)
             .all(|number| project.status(number).is_ok_and(|status| status["transactions"] == 1))
             .then_some(())
     });
-    held?;
+    held.with_context(|| project.run(&["logs", "--tail", "5"]).map(|said| said.text()).unwrap_or_default())?;
     let issued = project.run(&["logs", "certificates"])?.text();
     anyhow::ensure!(issued.contains("10 kept"), "certificates were issued anew: {issued}");
     Ok(())

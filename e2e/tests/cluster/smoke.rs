@@ -101,6 +101,9 @@ fn smoke_3_an_upgrade_of_the_chart_keeps_every_pod_of_a_network() -> anyhow::Res
 fn operator_pods(cluster: &sorcha_e2e::cluster::Cluster) -> anyhow::Result<Vec<String>> {
     let select = "app.kubernetes.io/name=sorcha-operator";
     let names = "jsonpath={.items[*].metadata.name}";
-    let said = cluster.kubectl(&["get", "pods", "-n", OPERATOR_NAMESPACE, "-l", select, "-o", names])?;
+    // Not what `helm test` left.
+    let running = "--field-selector=status.phase=Running";
+    let said =
+        cluster.kubectl(&["get", "pods", "-n", OPERATOR_NAMESPACE, "-l", select, running, "-o", names])?;
     Ok(said.ok()?.text().split_whitespace().map(str::to_owned).collect())
 }
