@@ -213,8 +213,10 @@ fn object_name(kind: Kind, object: &Value) -> ObjectName {
     ObjectName { kind: kind.name().to_owned(), name: name_of(object).to_owned() }
 }
 
+/// Words of the API server; what it cannot even read is as invalid as what it refuses.
 fn refused(kind: Kind, object: &Value, error: &ApiError) -> Refused {
     let (reason, message) = match error {
+        ApiError::Answered { code: 400 | 422 | 500.., message, .. } => ("Invalid".to_owned(), message.clone()),
         ApiError::Answered { reason, message, .. } => (reason.clone(), message.clone()),
         other => ("Failed".to_owned(), other.to_string()),
     };

@@ -127,7 +127,7 @@ impl Desk {
                 let again = again.unwrap_or(self.tools.resync).min(self.tools.resync);
                 (Next::After(crate::backoff::jittered(again)), None)
             }
-            Err(error) => (memory.wait(error.class()), Some(error)),
+            Err(error) => (memory.wait_after(&error), Some(error)),
         };
         memories().insert(key.clone(), memory);
         Look { next: Some(next), writes, found, error }
@@ -135,6 +135,14 @@ impl Desk {
 }
 
 impl Memory {
+    /// A peer that does not answer may do so as soon as its pod changes.
+    fn wait_after(&mut self, error: &PassError) -> Next {
+        match (self.wait(error.class()), error) {
+            (Next::NotBefore(wait), PassError::Peer(_)) => Next::After(wait),
+            (next, _) => next,
+        }
+    }
+
     /// After a refusal everything that happens may be the remedy; after other failures nothing shortens the wait.
     fn wait(&mut self, class: Class) -> Next {
         let wait = self.backoff.after(class, &mut rand::rng());
