@@ -9,6 +9,8 @@ use sorcha_peer_core::config;
 use sorcha_peer_core::types::{Address, LinkId, OpId, TxId};
 use sorcha_peer_pki::authority::ROOT_VALIDITY;
 use sorcha_peer_pki::{Authority, IssueRequest, SpiffeId, files};
+use sorcha_proto::v1;
+use sorcha_proto::v1::operate_client::OperateClient;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,6 +19,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::*;
+use crate::api::operate::Operator;
+use crate::api::readiness::Readiness;
 use crate::node::{Identity, NodeHandle};
 use crate::store::{Store, StoreOptions};
 use crate::tls::TlsState;
@@ -77,13 +81,30 @@ impl World {
     async fn peer(&self, name: &str, bootstrap: &[SocketAddr], deadline: Duration) -> TestPeer {
         let tls = self.tls(name);
         let (inputs, network) = mpsc::channel(512);
-        let config = TransportConfig { listen: "127.0.0.1:0".parse().expect("an address"), links_max: 500 };
-        let started = Transport::start(config, Arc::clone(&tls), inputs.clone(), axum::Router::new()).await;
-        let (transport, at) = started.expect("started");
         let state = self.directory.path().join(name).join("state");
         let options = StoreOptions { directory: state.clone(), cache_bytes_max: 8 << 20 };
         let (store, recovered) = Store::open(&options).expect("a store");
         let uri = tls.current().uri.to_string();
+        let (commands_in, commands) = mpsc::channel(64);
+        let (events, _) = broadcast::channel(1024);
+        let identity = Identity {
+            id: sorcha_peer_core::types::PeerId::of_uri(&uri),
+            uri: uri.clone(),
+            name: name.to_owned(),
+            network: "net".to_owned(),
+            site: String::new(),
+            incarnation: recovered.incarnation,
+        };
+        let node = NodeHandle::new(commands_in, events.clone(), identity, store.clone(), 1 << 20);
+        let operator = Operator {
+            node: node.clone(),
+            tls: Arc::clone(&tls),
+            readiness: Readiness::new(),
+            config_sha256: [7; 32],
+        };
+        let config = TransportConfig { listen: "127.0.0.1:0".parse().expect("an address"), links_max: 500 };
+        let started = Transport::start(config, Arc::clone(&tls), inputs.clone(), operator.router()).await;
+        let (transport, at) = started.expect("started");
         let clock = Clock::start();
         let settings = config::Config {
             network: "net".to_owned(),
@@ -94,21 +115,10 @@ impl World {
         };
         let start =
             config::Start { incarnation: recovered.incarnation, seed: 7, known: recovered.records, held: 0 };
-        let core = Peer::new(settings, config::Identity { uri: uri.clone() }, start, clock.now());
+        let core = Peer::new(settings, config::Identity { uri }, start, clock.now());
         #[expect(clippy::disallowed_methods, reason = "as in the shipping peer")]
         let (completions_in, completions) = mpsc::unbounded_channel();
-        let (commands_in, commands) = mpsc::channel(64);
-        let (events, _) = broadcast::channel(1024);
         let (stop_in, stop) = oneshot::channel();
-        let identity = Identity {
-            id: sorcha_peer_core::types::PeerId::of_uri(&uri),
-            uri,
-            name: name.to_owned(),
-            network: "net".to_owned(),
-            site: String::new(),
-            incarnation: recovered.incarnation,
-        };
-        let node = NodeHandle::new(commands_in, events.clone(), identity, store.clone(), 1 << 20);
         let effects = Effects {
             store,
             transport: transport.clone(),
@@ -288,4 +298,103 @@ async fn a_flood_from_the_network_does_not_keep_applications_waiting() {
     for flood in floods {
         flood.abort();
     }
+}
+
+/// The operator's connection to a peer.
+async fn operate(world: &World, name: &str, to: SocketAddr) -> OperateClient<tonic::transport::Channel> {
+    let tls = world.tls(name).current();
+    let connector = tower::service_fn(move |_| {
+        let tls = Arc::clone(&tls);
+        async move {
+            let tcp = TcpStream::connect(to).await?;
+            let connector = tokio_rustls::TlsConnector::from(Arc::clone(&tls.client));
+            let name = rustls_pki_types::ServerName::IpAddress(to.ip().into());
+            Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(connector.connect(name, tcp).await?))
+        }
+    });
+    let endpoint = tonic::transport::Endpoint::from_static("http://peer");
+    OperateClient::new(endpoint.connect_with_connector(connector).await.expect("a connection"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_operator_alone_is_told_and_obeyed_and_is_no_peer() {
+    let world = World::new();
+    let alice = world.peer("alice", &[], SOON).await;
+    let bob = world.peer("bob", &[alice.at], SOON).await;
+    bob.until("a link and all that the other had", |status| status.peers_linked == 1 && status.caught_up)
+        .await;
+    let mut stranger = operate(&world, "bob", alice.at).await;
+    let refused = stranger.get_report(v1::GetReportRequest {}).await.expect_err("a peer is not the operator");
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
+    assert!(refused.message().contains("spiffe://example.org/net/operator alone"), "{refused}");
+
+    let mut operator = operate(&world, "operator", bob.at).await;
+    let report = |report: tonic::Response<v1::PeerReport>| report.into_inner();
+    let first = report(operator.get_report(v1::GetReportRequest {}).await.expect("a report"));
+    assert_eq!((first.uri.as_str(), first.state.as_str()), ("spiffe://example.org/net/bob", "online"));
+    assert_eq!((first.peers_known, first.peers_linked, first.draining), (1, 1, false));
+    assert_eq!((&first.config_digest[..], first.bundle_digest.len()), (&[7; 32][..], 32));
+
+    world.tls("bob");
+    let renewed = report(operator.reload(v1::ReloadRequest {}).await.expect("taken"));
+    assert_ne!(renewed.certificate_digest, first.certificate_digest);
+    assert_eq!(renewed.issuer_digest, first.issuer_digest);
+    let key = world.directory.path().join("bob/tls/tls.key");
+    let good = std::fs::read(&key).expect("there");
+    std::fs::write(&key, "no key").expect("written");
+    let refused = operator.reload(v1::ReloadRequest {}).await.expect_err("broken");
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+    let kept = report(operator.get_report(v1::GetReportRequest {}).await.expect("a report"));
+    assert_eq!(kept.certificate_digest, renewed.certificate_digest);
+    assert!(kept.reload_fault.contains("tls.key is not usable"), "{}", kept.reload_fault);
+    std::fs::write(&key, good).expect("written");
+    let taken = report(operator.reload(v1::ReloadRequest {}).await.expect("taken"));
+    assert_eq!(taken.reload_fault, "");
+
+    // Whoever is the operator by its certificate has no links, and nobody hears of it.
+    let (mute, mut heard) = world.mute("operator").await;
+    mute.dial(OpId(1), Address::new(alice.at.to_string()), None);
+    let dialled = timeout(SOON, heard.recv()).await.expect("an answer").expect("the transport lives");
+    assert!(matches!(&dialled, Input::DialFailed { .. } | Input::LinkUp(_)), "{dialled:?}");
+    let known = alice.node.peers().await.expect("it runs");
+    assert_eq!(
+        known.iter().map(|peer| peer.uri.as_str()).collect::<Vec<_>>(),
+        ["spiffe://example.org/net/bob"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_is_drained_leaves_nothing_behind_and_can_be_taken_back() {
+    let world = World::new();
+    let alice = world.peer("alice", &[], SOON).await;
+    let bob = world.peer("bob", &[alice.at], SOON).await;
+    bob.until("a link", |status| status.peers_linked == 1).await;
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        ids.push(bob.submit("to be kept").await);
+    }
+    let mut operator = operate(&world, "operator", bob.at).await;
+    let leaving = vec!["spiffe://example.org/net/bob".to_owned()];
+    let request =
+        |leaving: &[String], leave| v1::DrainRequest { wait_ms: 20_000, leaving: leaving.to_vec(), leave };
+    let nobody_stays = [&leaving[..], &["spiffe://example.org/net/alice".to_owned()]].concat();
+    let short = v1::DrainRequest { wait_ms: 300, ..request(&nobody_stays, false) };
+    let answer = operator.drain(short).await.expect("an answer").into_inner();
+    assert_eq!((answer.drained, answer.reason.as_str()), (false, "no staying peer is linked"));
+
+    let answer = operator.drain(request(&leaving, true)).await.expect("an answer").into_inner();
+    assert_eq!((answer.drained, answer.remaining, answer.reason.as_str()), (true, 0, ""));
+    for id in &ids {
+        assert!(alice.node.store().body(id).expect("readable").is_some());
+    }
+    let refused = bob.node.submit("r".to_owned(), Bytes::from_static(b"late"), String::new()).await;
+    assert_eq!(refused, Err(SubmitRefused::Draining));
+    alice.until("it is forgotten", |status| status.peers_known == 0 && status.peers_linked == 0).await;
+    let report = operator.get_report(v1::GetReportRequest {}).await.expect("it still answers").into_inner();
+    assert_eq!((report.state.as_str(), report.draining, report.outbox), ("draining", true, 0));
+
+    let report = operator.resume(v1::ResumeRequest {}).await.expect("taken back").into_inner();
+    assert!(!report.draining);
+    bob.submit("again").await;
+    alice.until("it is back", |status| status.peers_linked == 1).await;
 }
