@@ -24,3 +24,4 @@ pub mod peers;
 pub mod queue;
 pub mod report;
 pub mod serve;
+pub mod smoke;

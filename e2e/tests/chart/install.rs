@@ -39,6 +39,29 @@ fn on_every_server(
     })
 }
 
+/// Runs a check on each server with the definition installed and a namespace of its own.
+pub(crate) fn on_every_server_with_definition(
+    test: &str,
+    check: impl Fn(&ApiServer, &str) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let servers = match apiserver::servers()? {
+        Ok(servers) => servers,
+        Err(reason) => sorcha_e2e::skip!(test, reason),
+    };
+    let definition = crate::read("crds/generated/sorchapeernetworks.sorcha.org.yaml")?;
+    for server in servers {
+        let namespace = test.replace('_', "-");
+        restricted(server, &namespace)?;
+        server.kubectl_with(&["apply", "--server-side"], &definition)?.ok()?;
+        server.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", DEFINITION])?.ok()?;
+        let outcome = check(server, &namespace);
+        server.kubectl(&["delete", DEFINITION, "--ignore-not-found"])?.ok()?;
+        outcome.with_context(|| format!("on Kubernetes {}", server.version()))?;
+    }
+    Ok(())
+}
+
 /// `helm VERB sorcha-operator CHART`, with the caller's arguments behind.
 fn helm_to(
     helm: &Helm,

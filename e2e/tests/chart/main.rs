@@ -5,6 +5,7 @@
 mod install;
 mod lint;
 mod objects;
+mod smoke;
 mod strict;
 mod values;
 

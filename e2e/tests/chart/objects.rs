@@ -161,3 +161,21 @@ fn every_variable_is_one_that_the_operator_reads() -> anyhow::Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn the_test_of_helm_is_one_that_the_program_knows() -> anyhow::Result<()> {
+    let help = programs::operator(&["smoke", "--help"])?.ok()?.text();
+    with_every_helm("the_test_of_helm_is_one_that_the_program_knows", |helm| {
+        for (name, more) in matrix()? {
+            let objects = rendered(helm, KUBERNETES[0], &more)?;
+            let args = &one(&objects, "Pod")?["spec"]["containers"][0]["args"];
+            let args: Vec<&str> = args.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            ensure!(args.first() == Some(&"smoke"), "{name}: {args:?}");
+            for arg in &args[1..] {
+                let flag = arg.split('=').next().unwrap_or_default();
+                ensure!(help.contains(&format!("{flag} <")), "{name}: smoke knows no {flag}");
+            }
+        }
+        Ok(())
+    })
+}

@@ -7,6 +7,7 @@ pub mod exit;
 pub mod local;
 pub mod render;
 pub mod run;
+pub mod smoke;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ enum Verb {
     Local(local::LocalArgs),
     /// Look after the networks of a Kubernetes cluster.
     Run(Box<run::RunArgs>),
+    /// Try the operator of a cluster: make a network, pass a transaction through it, remove it.
+    Smoke(smoke::SmokeArgs),
     /// Print the Kubernetes objects of a network, without a cluster.
     Render(render::RenderArgs),
     /// Print the CustomResourceDefinition of SorchaPeerNetwork.
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.verb {
         Verb::Local(args) => local::run(args),
         Verb::Run(args) => run::run(&args),
+        Verb::Smoke(args) => smoke::run(&args),
         Verb::Render(args) => render::run(&args),
         Verb::Crd(args) => crd::run(&args),
         Verb::Completions { shell } => completions(shell),
