@@ -269,7 +269,7 @@ pub struct Tls {
         .message("spec.tls.trustDomain cannot be changed: it is part of every peer's identity. Make a new network instead."))]
     pub trust_domain: String,
     /// How certificates come to the peers. `secret`: the operator makes the keys and puts them into a Secret for each
-    /// pool, which bounds a pool to 700 peers. Default secret.
+    /// pool, which bounds a pool to some 900 peers. Default secret.
     #[serde(default)]
     pub delivery: Delivery,
     /// Keep the Secret with the certificate authority when the manifest is deleted, so that a network of the same name

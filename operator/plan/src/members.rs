@@ -2,6 +2,7 @@
 //! Other rooms decide on this view; it decides nothing.
 
 use core::net::IpAddr;
+use std::collections::BTreeMap;
 
 use crate::names;
 use crate::observed::{ObservedClaim, ObservedNetwork, ObservedPod, PeerSeen};
@@ -35,12 +36,16 @@ pub(crate) struct Member<'a> {
 pub(crate) struct Members<'a> {
     /// By pool, in the manifest's order and then those that it has no more, then by ordinal.
     pub(crate) all: Vec<Member<'a>>,
+    /// Of those that stay, how many answer.
+    answering: usize,
 }
 
 impl<'a> Members<'a> {
     pub(crate) fn new(network: &'a Validated, seen: &'a ObservedNetwork) -> Self {
         let known = network.pools.iter().map(|pool| (pool.name.as_str(), pool.replicas));
         let gone = seen.pools.keys().filter(|name| network.pool(name).is_none());
+        let claims: BTreeMap<(&str, u32), &ObservedClaim> =
+            seen.claims.iter().map(|claim| ((claim.pool.as_str(), claim.ordinal), claim)).collect();
         let mut all = Vec::new();
         for (pool, wanted) in known.chain(gone.map(|name| (name.as_str(), 0))) {
             let there = seen.pools.get(pool);
@@ -57,7 +62,7 @@ impl<'a> Members<'a> {
                 });
                 all.push(Member {
                     uri: names::peer_uri(&network.spec.tls.trust_domain, &network.network_id, &name),
-                    claim: seen.claims.iter().find(|it| it.pool == pool && it.ordinal == ordinal),
+                    claim: claims.get(&(pool, ordinal)).copied(),
                     stays: ordinal < wanted,
                     in_set: there.is_some_and(|there| ordinal < there.replicas),
                     pool,
@@ -68,7 +73,8 @@ impl<'a> Members<'a> {
                 });
             }
         }
-        Self { all }
+        let answering = all.iter().filter(|it| it.stays && it.report().is_some()).count();
+        Self { all, answering }
     }
 
     pub(crate) fn staying(&self) -> impl Iterator<Item = &Member<'a>> {
@@ -112,8 +118,7 @@ impl<'a> Members<'a> {
 
     /// What a peer lacks in links; none where it has those that a network of this size asks for.
     pub(crate) fn missing_links(&self, report: &PeerSeen) -> Option<String> {
-        let answers = |member: &&Member<'_>| member.pod.is_some_and(|pod| matches!(pod.peer, Some(Ok(_))));
-        let others = self.staying().filter(answers).count().saturating_sub(1);
+        let others = self.answering.saturating_sub(1);
         let linked = if others + 1 < EVERYBODY_BELOW {
             report.peers_linked as usize >= others
         } else {
@@ -155,6 +160,11 @@ impl<'a> Member<'a> {
     pub(crate) fn age_ms(&self, now_unix_ms: i64) -> i64 {
         self.pod.map_or(0, |pod| now_unix_ms.saturating_sub(pod.created_unix_ms))
     }
+}
+
+/// So many peers, in words.
+pub(crate) fn peers(count: usize) -> String {
+    if count == 1 { "1 peer".to_owned() } else { format!("{count} peers") }
 }
 
 /// A text as the end of a sentence: what others say does not always end in a full stop, and ours adds one.

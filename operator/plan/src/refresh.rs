@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::members::{Members, sentence};
+use crate::members::{Members, peers, sentence};
 use crate::observed::{ObservedNetwork, Root};
 use crate::plan::{Concern, Finding};
 use crate::step::Step;
@@ -53,9 +53,8 @@ pub(crate) fn reload(seen: &ObservedNetwork, members: &Members<'_>) -> Refresh {
     }
     if let Some(first) = refused.first() {
         let message = format!(
-            "{} peers stay with an older certificate or trust bundle, such as: {first}. They run on with what they \
-             have until it expires.",
-            refused.len()
+            "An older certificate or trust bundle is in use by {}: {first}. It serves until it expires.",
+            peers(refused.len())
         );
         refresh.findings.push(Finding::new(Concern::Certificates, "ReloadRefused", message));
     }

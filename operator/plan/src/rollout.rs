@@ -1,9 +1,10 @@
 //! Which pod is replaced next, so that every peer comes to run the newest template: one at a time across all pools, and
 //! only while all others do their work. The peers' own answers decide, not the cluster's view alone.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::members::{Member, Members, sentence};
+use crate::members::{Member, Members, peers, sentence};
 use crate::names;
 use crate::plan::{Concern, Finding};
 use crate::step::Step;
@@ -37,7 +38,10 @@ pub(crate) fn decide(members: &Members<'_>, now_unix_ms: i64, drain_deadline_ms:
     rollout.tell(
         Concern::Progress,
         "ReplacingPeers",
-        format!("{done} of {of_all} peers run the newest template; the others are replaced one at a time."),
+        format!(
+            "{done} of {} run the newest template; the others are replaced one at a time.",
+            peers(of_all)
+        ),
     );
 
     let broken: Vec<&Member<'_>> = outdated.iter().copied().filter(|it| is_broken(it, now_unix_ms)).collect();
@@ -49,7 +53,8 @@ pub(crate) fn decide(members: &Members<'_>, now_unix_ms: i64, drain_deadline_ms:
 
     let lacking: Vec<(&Member<'_>, _)> =
         members.staying().filter_map(|it| Some((it, members.lack(it)?))).collect();
-    let candidate = outdated.iter().filter(|it| it.stays).copied().min_by_key(|it| turn(it, &lacking));
+    let named: BTreeSet<&str> = lacking.iter().map(|(it, _)| it.name.as_str()).collect();
+    let candidate = outdated.iter().filter(|it| it.stays).copied().min_by_key(|it| turn(it, &named));
     let Some(candidate) = candidate else { return rollout };
     let in_the_way = lacking.iter().find(|(it, _)| it.name != candidate.name);
     if let Some((member, lack)) = in_the_way {
@@ -78,15 +83,11 @@ fn overdue(member: &Member<'_>, now_unix_ms: i64) -> bool {
 
 /// Who comes first: one that lacks something anyway, then the one that is drained already, then pools apart from the
 /// default one, then the highest ordinals: the first peers, with which all others begin, come last.
-fn turn<T>(member: &Member<'_>, lacking: &[(&Member<'_>, T)]) -> (bool, bool, bool, u32) {
-    let lacks = lacking.iter().any(|(it, _)| it.name == member.name);
+fn turn(member: &Member<'_>, lacking: &BTreeSet<&str>) -> (bool, bool, bool, u32) {
+    let lacks = lacking.contains(member.name.as_str());
     let drained = member.pod.is_some_and(|pod| pod.drain.is_some());
-    (
-        !lacks || !drained && member.report().is_none(),
-        !drained,
-        member.pool == names::POOL,
-        u32::MAX - member.ordinal,
-    )
+    let first = lacks && (drained || member.report().is_some());
+    (!first, !drained, member.pool == names::POOL, u32::MAX - member.ordinal)
 }
 
 fn replace(member: &Member<'_>, because: &str) -> Option<Step> {
@@ -104,7 +105,9 @@ impl Rollout {
     }
 
     fn wait_for(&mut self, member: &Member<'_>, what: &str, stopped: bool, done: usize, of_all: usize) {
-        if !stopped {
+        if stopped {
+            self.findings.retain(|finding| finding.concerns != Concern::Progress);
+        } else {
             self.tell(
                 Concern::Progress,
                 "ReplacingPeers",

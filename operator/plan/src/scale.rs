@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::members::{Member, Members, sentence};
+use crate::members::{Member, Members, peers, sentence};
 use crate::names;
 use crate::observed::{ObjectName, ObservedNetwork};
 use crate::plan::{Concern, Finding};
@@ -99,15 +99,16 @@ impl Scale {
             stuck.extend(why_stuck(member, now_unix_ms, deadline_ms));
         }
         let count = busy.len();
-        let message = format!("{count} peers hand over what they hold before they go.");
+        let message = format!("{} to hand over what only they hold before they go.", peers(count));
         self.findings.push(Finding::new(Concern::Progress, "Draining", message));
         if let Some(first) = stuck.first() {
             let name = &busy[0].name;
             let message = format!(
-                "{} of {count} peers that leave cannot hand over what they hold: {first}. They are kept. Raise replicas \
-                 again to keep them for good, or put right what the message names; to give up what only one of them \
-                 holds, delete its volume claim, such as state-{name}.",
-                stuck.len()
+                "{} of those that leave cannot hand over what only they hold, and {} kept: {first}. Put that right, or \
+                 raise replicas again; to give up what only one of them holds, delete its volume claim, such as \
+                 state-{name}.",
+                peers(stuck.len()),
+                if stuck.len() == 1 { "is" } else { "are" }
             );
             self.findings.push(Finding::new(Concern::Trouble, "DrainStuck", message));
         }

@@ -1,7 +1,8 @@
 //! What was rendered for a pool once stays until the manifest changes it: a new version of the operator replaces no pod.
 
 use serde_json::{Value, json};
-use sorcha_crds::{QUICKSTART, SorchaPeerNetwork, load};
+use sorcha_crds::{EVERYTHING, QUICKSTART, SorchaPeerNetwork, load};
+use sorcha_operator_plan::coverage::FIELDS;
 use sorcha_operator_plan::observed::{ObservedNetwork, ObservedPool, Rendered};
 use sorcha_operator_plan::{plan, validate};
 
@@ -89,4 +90,31 @@ fn the_image_moves_when_the_manifest_says_so() {
     manifest.spec.image = None;
     let (_, set, _) = rendered(&manifest, Some(named), "sorcha-peer:2");
     assert_eq!(image(&set), "sorcha-peer:2", "a name that is taken away gives way to today's default");
+}
+
+/// Every field that changes template or file changes the digest of their inputs, and no other does.
+#[test]
+fn the_digest_tells_of_exactly_what_reaches_template_and_file() {
+    let base = quickstart();
+    let whole = serde_json::to_value(&load(EVERYTHING).expect("the example is right").spec).expect("JSON");
+    let (before, ..) = rendered(&base, None, "sorcha-peer:1");
+    for (path, _) in FIELDS.iter().filter(|(path, _)| !path.contains("[]")) {
+        let pointer = format!("/{}", path.replace('.', "/"));
+        let value = whole.pointer(&pointer).expect("the example sets every field").clone();
+        let mut spec = serde_json::to_value(&base.spec).expect("JSON");
+        let mut place = &mut spec;
+        for name in path.split('.') {
+            place = &mut place[name];
+        }
+        *place = value;
+        let mut changed = base.clone();
+        changed.spec = serde_json::from_value(spec).expect("one field of it is another");
+        // alone some fields break a rule across fields
+        if validate(&changed).is_err() || *path == "networkId" {
+            continue;
+        }
+        let (after, ..) = rendered(&changed, None, "sorcha-peer:1");
+        let differs = (&after.template, &after.config) != (&before.template, &before.config);
+        assert_eq!(after.inputs != before.inputs, differs, "{path}");
+    }
 }

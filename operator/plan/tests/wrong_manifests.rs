@@ -196,6 +196,79 @@ fn words_that_are_not_what_they_name_are_refused() {
 }
 
 #[test]
+fn pools_that_do_not_fit_together_are_refused() {
+    check(
+        "pools: [{name: peers}]",
+        "spec.pools[0].name: \"peers\" is taken: the default pool and the trust bundle are called so.",
+    );
+    check("pools: [{name: a}, {name: a}]", "spec.pools[1].name: \"a\" is given twice: take one away.");
+    check(
+        "pools: [{name: zone-1}]",
+        "spec.pools[0].name: \"zone-1\" is not a pool's name: use lower-case letters, digits and hyphens, and begin and \
+         end with a letter.",
+    );
+    check(
+        "replicas: 6000, pools: [{name: a, replicas: 4001}]",
+        "spec.replicas: with those of spec.pools makes 10001 peers; a network has 10000 at most.",
+    );
+    check(
+        "pools: [{name: a, storage: {size: 1Mi}, resources: {requests: {cpu: 2}, limits: {cpu: 1}}}]",
+        "spec.pools[0].storage.size: 1Mi is below 16Mi: give a size from 16Mi to 64Ti.\n\
+         spec.pools[0].resources.requests.cpu: 2 is above spec.pools[0].resources.limits.cpu (1): lower it, or raise the \
+         limit.",
+    );
+    check(
+        "pools: [{name: a, expose: {type: LoadBalancer}}]",
+        "spec.pools[0].expose: needs an address: the network's own Service is exposed by spec.expose.",
+    );
+}
+
+#[test]
+fn what_has_no_effect_or_cannot_work_is_refused() {
+    check(
+        "expose: {type: NodePort, address: 'peer-{ordinal}.example:7450'}",
+        "spec.expose.address: \"peer-{ordinal}.example:7450\" becomes peer-0.example:7450 for peer 0, whose port is not \
+         from 30000 to 32767: choose another port, such as 3045{ordinal}.",
+    );
+    check(
+        "replicas: 11, expose: {type: NodePort, address: 'a.example:3045{ordinal}'}",
+        "spec.expose.address: gives each of 11 peers a Service of its own; 10 is the most. Divide them into pools.",
+    );
+    check(
+        "replicas: 12, expose: {address: 'a.example:6553{ordinal}'}",
+        "spec.expose.address: \"a.example:6553{ordinal}\" becomes a.example:65536 for peer 6, whose port is not from 1 to \
+         65535: choose another port.",
+    );
+    check(
+        "expose: {address: 'a.example:7450'}",
+        "spec.expose.address: \"a.example:7450\" is not an address of peers: write host:port with {ordinal} once in the \
+         host or at the end of the port, such as peer-{ordinal}.ledger.example:7450 or node.example:3045{ordinal}.",
+    );
+    check(
+        "expose: {annotations: {a: b}}",
+        "spec.expose.annotations: have no effect for type ClusterIP without an address.",
+    );
+    check(
+        "placement: {tolerations: [{key: a, operator: Exists, value: b}]}",
+        "spec.placement.tolerations[0]: has a value, which has no effect with operator Exists: take it away, or write \
+         operator Equal.",
+    );
+    check(
+        "networkPolicy: {enabled: false, metricsFrom: [{podLabels: {a: b}}]}",
+        "spec.networkPolicy.metricsFrom: has no effect without spec.networkPolicy.enabled: take one of them away.",
+    );
+    check(
+        "networkPolicy: {metricsFrom: [{}]}",
+        "spec.networkPolicy.metricsFrom[0]: chooses nobody: give namespaceLabels or podLabels.",
+    );
+    check(
+        "shutdown: {drainDeadline: 9s}, monitoring: {interval: 2h}",
+        "spec.shutdown.drainDeadline: 9s is shorter than 10s: give a duration from 10s to 24h.\n\
+         spec.monitoring.interval: 2h is longer than 1h: give a duration from 5s to 1h.",
+    );
+}
+
+#[test]
 fn all_that_is_wrong_is_said_at_once() {
     let told = refusal("Test", "replicas: -1, site: a b, shutdown: {deadline: 1ms}");
     let fields: Vec<&str> = told.lines().filter_map(|line| line.split(": ").next()).collect();

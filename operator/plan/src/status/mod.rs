@@ -10,7 +10,7 @@ mod troubles;
 use sorcha_crds::{PoolStatus, SorchaPeerNetworkStatus};
 
 use self::conditions::{Conditions, Holds};
-use crate::members::Members;
+use crate::members::{Members, peers};
 use crate::names;
 use crate::observed::{ObservedNetwork, Root};
 use crate::plan::{Concern, Finding, NetworkPlan};
@@ -95,7 +95,7 @@ impl Report<'_> {
         let outdated = self.members.staying().filter(|member| member.outdated).count();
         let leaving = self.members.leaving().filter(|member| member.pod.is_some()).count();
         if running < wanted {
-            let told = format!("{running} of {wanted} peers are ready.");
+            let told = format!("{running} of {} are ready.", peers(wanted));
             conditions.add("Ready", Holds::No, "PeersNotReady", &told);
         } else if !(self.seen.refused.is_empty() && self.seen.foreign.is_empty()) {
             let told = "Not everything that the manifest asks for could be put in place; see Degraded.";
@@ -106,10 +106,10 @@ impl Report<'_> {
             );
             conditions.add("Ready", Holds::No, "PeersOutdated", &told);
         } else if leaving > 0 {
-            let told = format!("All {wanted} peers are ready; {leaving} more are leaving.");
+            let told = format!("All wanted peers are ready; {} to leave.", peers(leaving));
             conditions.add("Ready", Holds::No, "PeersLeaving", &told);
         } else {
-            conditions.add("Ready", Holds::Yes, "AllPeersReady", &format!("All {wanted} peers are ready."));
+            conditions.add("Ready", Holds::Yes, "AllPeersReady", "All peers are ready.");
         }
     }
 
@@ -125,7 +125,7 @@ impl Report<'_> {
         if let Some(first) = progress.first() {
             conditions.add("Progressing", Holds::Yes, &first.reason, &joined(&progress));
         } else if running < wanted && stopped.is_empty() {
-            let told = format!("{} peers are starting.", wanted - running);
+            let told = format!("{} to start.", peers(wanted - running));
             conditions.add("Progressing", Holds::Yes, "PeersStarting", &told);
         } else if running < wanted {
             conditions.add("Progressing", Holds::No, "Stopped", "Nothing goes on by itself; see Degraded.");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::members::{Member, Members, sentence};
+use crate::members::{Member, Members, peers, sentence};
 use crate::observed::{ObservedNetwork, Refused, Root, Trouble};
 use crate::plan::{Concern, Finding};
 use crate::validate::Validated;
@@ -11,6 +11,8 @@ use crate::validate::Validated;
 const SCHEDULING_MS: i64 = 15 * 1000;
 /// A pod that is not ready for so long is told of though nothing says why, in milliseconds (a guess).
 const STARTING_MS: i64 = 2 * 60 * 1000;
+/// A peer may be silent for so long after its pod was made, in milliseconds (a guess).
+const SILENT_MS: i64 = 30 * 1000;
 /// From so long before its end on it is told that the root ends, in milliseconds: 90 days (a guess: time to plan).
 const ROOT_ENDS_MS: i64 = 90 * 24 * 3600 * 1000;
 
@@ -35,7 +37,7 @@ pub(super) fn find(network: &Validated, seen: &ObservedNetwork, members: &Member
         }
     }
     found.extend(of_pods(members, seen.now_unix_ms));
-    found.extend(of_peers(members));
+    found.extend(of_peers(members, seen.now_unix_ms));
     if let Root::Usable { not_after_unix_ms, .. } = seen.authority.root
         && not_after_unix_ms.saturating_sub(seen.now_unix_ms) < ROOT_ENDS_MS
     {
@@ -106,7 +108,7 @@ fn of_pods(members: &Members<'_>, now_unix_ms: i64) -> Vec<Finding> {
         let (first, why, way_out) = &pods[0];
         let who = match pods.len() {
             1 => format!("Peer {} does not run", first.name),
-            count => format!("{count} peers do not run, such as {}", first.name),
+            count => format!("{} do not run, such as {}", peers(count), first.name),
         };
         trouble(&reason, format!("{who}: {why}. {}", way_out.replace("POD", &first.name)))
     });
@@ -129,17 +131,18 @@ fn of_pod(told: &Trouble) -> (&str, &'static str) {
 }
 
 /// Peers that run and are silent, or that refuse.
-fn of_peers(members: &Members<'_>) -> Vec<Finding> {
+fn of_peers(members: &Members<'_>, now_unix_ms: i64) -> Vec<Finding> {
     let mut found = Vec::new();
     let ready =
         || members.all.iter().filter(|it| it.pod.is_some_and(|pod| pod.is_ready && !pod.is_terminating));
+    let old = |it: &&Member<'_>| it.age_ms(now_unix_ms) > SILENT_MS;
     let silent: Vec<(&Member<'_>, &String)> =
-        ready().filter_map(|it| Some((it, it.pod?.peer.as_ref()?.as_ref().err()?))).collect();
+        ready().filter(old).filter_map(|it| Some((it, it.pod?.peer.as_ref()?.as_ref().err()?))).collect();
     if let Some((first, why)) = silent.first() {
         let message = format!(
-            "{} peers do not answer the operator, such as {}: {}. Replacing and scaling down wait for them. See that the \
-             operator reaches port 7450 of the peers' pods.",
-            silent.len(),
+            "No answer to the operator from {}, such as {}: {}. Replacing and scaling down wait. See that the operator \
+             reaches port 7450 of the peers' pods.",
+            peers(silent.len()),
             first.name,
             sentence(why)
         );
