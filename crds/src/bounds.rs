@@ -2,6 +2,9 @@
 //!
 //! Reads them from the schema itself, so that a field with a new bound is held to it everywhere.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use regex::Regex;
 use serde_json::Value as Json;
 
@@ -52,9 +55,29 @@ const ADDRESS: &str = "an address: write host:port with a port from 1 to 65535, 
 pub fn violations(spec: &SorchaPeerNetworkSpec) -> Vec<Problem> {
     let value = serde_json::to_value(spec).expect("a spec is made of maps, lists and scalars");
     let mut problems = Vec::new();
-    walk("spec", &value, &spec_schema(), &mut problems);
+    walk("spec", &value, &SCHEMA, &mut problems);
     problems
 }
+
+/// Made once: manifests are checked at every look at a network.
+static SCHEMA: LazyLock<Json> = LazyLock::new(spec_schema);
+
+/// The patterns of the schema, compiled once.
+static REGEXES: LazyLock<BTreeMap<String, Regex>> = LazyLock::new(|| {
+    fn collect(schema: &Json, found: &mut BTreeMap<String, Regex>) {
+        if let Some(pattern) = schema["pattern"].as_str() {
+            let regex =
+                Regex::new(pattern).expect("patterns of our own schema compile; a test compiles each");
+            found.insert(pattern.to_owned(), regex);
+        }
+        let properties =
+            schema["properties"].as_object().into_iter().flat_map(|properties| properties.values());
+        properties.chain(schema.get("items")).for_each(|schema| collect(schema, found));
+    }
+    let mut found = BTreeMap::new();
+    collect(&SCHEMA, &mut found);
+    found
+});
 
 fn walk(path: &str, value: &Json, schema: &Json, problems: &mut Vec<Problem>) {
     match value {
@@ -130,8 +153,7 @@ fn text_problem(text: &str, schema: &Json) -> Option<String> {
         return Some(format!("{} has more than {most} characters: shorten it.", excerpt(text)));
     }
     let pattern = schema["pattern"].as_str()?;
-    let regex = Regex::new(pattern).expect("patterns of our own schema compile; a test compiles each");
-    (!regex.is_match(text)).then(|| format!("{} is not {}.", excerpt(text), meaning(pattern)))
+    (!REGEXES[pattern].is_match(text)).then(|| format!("{} is not {}.", excerpt(text), meaning(pattern)))
 }
 
 fn meaning(pattern: &str) -> &'static str {

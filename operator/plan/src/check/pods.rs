@@ -15,7 +15,7 @@ pub(super) struct Pods<'a> {
     pub(super) broken: &'a mut Vec<Broken>,
 }
 
-impl<'a> Pods<'a> {
+impl Pods<'_> {
     pub(super) fn check(mut self) {
         let set = self.set;
         let pod = &set["spec"]["template"]["spec"];

@@ -62,7 +62,7 @@ impl Cluster {
         let network = validate(&manifest).expect("the manifest is right");
         let mut seen = ObservedNetwork::empty(&network);
         seen.now_unix_ms = 1000 * DAY_MS;
-        seen.image_default = "sorcha-peer:1".to_owned();
+        "sorcha-peer:1".clone_into(&mut seen.image_default);
         let start_ms = seen.now_unix_ms;
         Self {
             manifest,
@@ -122,11 +122,15 @@ impl Cluster {
         self.certify(&plan);
         let (before, then): (Vec<&Step>, Vec<&Step>) =
             plan.steps.iter().partition(|step| step.is_before_objects());
-        before.into_iter().for_each(|step| self.carry_out(step));
+        for step in before {
+            self.carry_out(step);
+        }
         for object in plan.objects.to_json() {
             self.apply(&object);
         }
-        then.into_iter().for_each(|step| self.carry_out(step));
+        for step in then {
+            self.carry_out(step);
+        }
         self.seen.now_unix_ms += TICK_MS;
         self.control();
         self.answer();
@@ -188,7 +192,9 @@ impl Cluster {
             }
             said
         };
-        said.iter().for_each(|line| self.say(line));
+        for line in said {
+            self.say(&line);
+        }
     }
 
     fn carry_out(&mut self, step: &Step) {

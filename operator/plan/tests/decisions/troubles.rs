@@ -11,8 +11,8 @@ fn object(kind: &str, name: &str) -> ObjectName {
     ObjectName { kind: kind.to_owned(), name: name.to_owned() }
 }
 
-fn told(reason: &str, message: &str) -> Option<Trouble> {
-    Some(Trouble { reason: reason.to_owned(), message: message.to_owned() })
+fn told(reason: &str, message: &str) -> Trouble {
+    Trouble { reason: reason.to_owned(), message: message.to_owned() }
 }
 
 /// What Degraded says after this happened to a network at rest.
@@ -25,9 +25,9 @@ fn degraded(spoil: impl FnOnce(&mut Cluster)) -> String {
     format!("{} {}: {}", it.status, it.reason, it.message)
 }
 
-fn stop_pod(cluster: &mut Cluster, trouble: Option<Trouble>) {
+fn stop_pod(cluster: &mut Cluster, trouble: Trouble) {
     let pod = cluster.pod("net-peers-1").expect("it is there");
-    (pod.is_ready, pod.peer, pod.trouble) = (false, None, trouble);
+    (pod.is_ready, pod.peer, pod.trouble) = (false, None, Some(trouble));
 }
 
 #[test]
@@ -45,19 +45,21 @@ fn each_trouble_says_what_to_do() {
         }),
         degraded(|it| stop_pod(it, told("ErrImageNeverPull", "container peer: image is not present"))),
         degraded(|it| {
-            stop_pod(it, told("Unschedulable", "0/3 nodes are available: unbound PersistentVolumeClaims"))
+            stop_pod(it, told("Unschedulable", "0/3 nodes are available: unbound PersistentVolumeClaims"));
         }),
         degraded(|it| stop_pod(it, told("Unschedulable", "0/3 nodes are available: Insufficient cpu"))),
         degraded(|it| stop_pod(it, told("CrashLoopBackOff", "container peer: back-off restarting"))),
         degraded(|it| {
             it.delete_pod("net-peers-2");
             let pool = it.seen.pools.get_mut("peers").expect("it is there");
-            pool.trouble = told("FailedCreate", "pods \"net-peers-2\" is forbidden: exceeded quota: small");
+            pool.trouble =
+                Some(told("FailedCreate", "pods \"net-peers-2\" is forbidden: exceeded quota: small"));
         }),
         degraded(|it| {
             it.delete_pod("net-peers-2");
             let pool = it.seen.pools.get_mut("peers").expect("it is there");
-            pool.trouble = told("FailedCreate", "pods \"net-peers-2\" is forbidden: violates PodSecurity");
+            pool.trouble =
+                Some(told("FailedCreate", "pods \"net-peers-2\" is forbidden: violates PodSecurity"));
         }),
         degraded(|it| it.seen.authority.root = Root::Broken("the key is of another certificate.".to_owned())),
         degraded(|it| it.seen.authority.root = Root::Absent),
