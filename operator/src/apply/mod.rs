@@ -216,7 +216,9 @@ fn object_name(kind: Kind, object: &Value) -> ObjectName {
 /// Words of the API server; what it cannot even read is as invalid as what it refuses.
 fn refused(kind: Kind, object: &Value, error: &ApiError) -> Refused {
     let (reason, message) = match error {
-        ApiError::Answered { code: 400 | 422 | 500.., message, .. } => ("Invalid".to_owned(), message.clone()),
+        ApiError::Answered { code: 400 | 422 | 500.., message, .. } => {
+            ("Invalid".to_owned(), message.clone())
+        }
         ApiError::Answered { reason, message, .. } => (reason.clone(), message.clone()),
         other => ("Failed".to_owned(), other.to_string()),
     };

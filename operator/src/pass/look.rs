@@ -79,7 +79,8 @@ impl<'a> Pass<'a> {
         let reported = self.report(&status).await;
         let again = done?;
         reported?;
-        let short = seen.pools.values().any(|pool| is_short(pool.replicas, pool.pods.len()));
+        let short =
+            seen.pools.values().any(|pool| pool.is_settled && is_short(pool.replicas, pool.pods.len()));
         let again =
             [again, told.again_after, (!seen.foreign.is_empty()).then_some(FOREIGN), short.then_some(SHORT)];
         Ok(again.into_iter().flatten().min())
