@@ -111,7 +111,7 @@ impl Cluster {
         self.kubectl_with(&["apply"], &network::namespace(OPERATOR_NAMESPACE))?.ok()?;
         let chart = chart();
         let mut args = vec!["upgrade", "--install", RELEASE, chart.as_str(), "-n", OPERATOR_NAMESPACE];
-        args.extend(["--wait", "--timeout", "120s"]);
+        args.extend(["--reset-values", "--wait", "--timeout", "120s"]);
         args.extend(set.iter().flat_map(|value| ["--set", value]));
         let said = self.helm(&args)?;
         if said.code != Some(0) {
