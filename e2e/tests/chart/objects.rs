@@ -116,9 +116,9 @@ fn a_namespaced_installation_has_no_rights_elsewhere() -> anyhow::Result<()> {
             let has = rules(&namespaced, "Role", Some(namespace)).context("a Role per namespace")?;
             ensure!(has.as_array() == Some(wanted), "{namespace}: {has}");
         }
-        let watched = environment(one(&namespaced, "Deployment")?, "SORCHA_OPERATOR_NAMESPACE");
+        let watched = environment(one(&namespaced, "Deployment")?, "SORCHA_WATCH_NAMESPACES");
         ensure!(watched.as_deref() == Some("ledger,trade"), "{watched:?}");
-        ensure!(environment(one(&everywhere, "Deployment")?, "SORCHA_OPERATOR_NAMESPACE").is_none());
+        ensure!(environment(one(&everywhere, "Deployment")?, "SORCHA_WATCH_NAMESPACES").is_none());
         Ok(())
     })
 }
