@@ -372,3 +372,19 @@ async fn a_name_of_another_domain_is_not_issued() {
     let error = authorities.ensure(&realm(), &keep(), &[plan], day(1)).await.unwrap_err().to_string();
     assert!(error.contains("the certificate of ledger-peers-0 was not issued"), "{error}");
 }
+
+/// A network with an authority of now, for the tests of calls to peers.
+pub(crate) struct Network {
+    pub(crate) authority: Authority,
+    pub(crate) authorities: Arc<Authorities>,
+    pub(crate) realm: Realm,
+}
+
+pub(crate) async fn with_authority() -> Network {
+    let server = Shared::default();
+    let authority = Authority::generate("example.org", Timestamp::now(), ROOT_VALIDITY).unwrap();
+    put_authority(&server, &authority);
+    let authorities = Arc::new(Authorities::new(client(&server)));
+    authorities.observe(&realm(), &watched(&server), Timestamp::now()).await.unwrap();
+    Network { authority, authorities, realm: realm() }
+}

@@ -6,5 +6,8 @@ mod call;
 mod connection;
 mod identity;
 
+#[cfg(test)]
+mod tests;
+
 pub use call::{DrainAsked, PeerError, Peers};
 pub use identity::{Identity, IdentityError};
