@@ -80,7 +80,7 @@ impl Bootstrap {
     pub(crate) fn failed(&mut self, address: &Address, now: Time, rng: &mut ChaCha8Rng) -> u32 {
         self.seed(address).map_or(1, |seed| {
             seed.dialling = false;
-            seed.retry.failed(now, rng);
+            seed.retry.failed_at_first(now, rng);
             seed.retry.failures()
         })
     }
