@@ -33,6 +33,8 @@ pub struct Setup {
     pub pod: String,
     /// How the chart starts it.
     pub start: Start,
+    /// How much it logs.
+    pub log_level: String,
     /// Arguments behind those of the chart.
     pub args: Vec<String>,
 }
@@ -55,7 +57,7 @@ impl Operator {
         let child = programs::command("sorcha-operator")
             .args(&setup.start.args)
             .args(["--metrics-address", &format!("127.0.0.1:{port}"), "--log-format", "text"])
-            .args(["--log-level", "info,sorcha_operator=debug"])
+            .args(["--log-level", &setup.log_level])
             .args(&setup.args)
             .envs(setup.start.environment.iter().map(|(name, value)| (name, value)))
             .envs(setup.start.pod_name.iter().map(|name| (name, &setup.pod)))
@@ -124,9 +126,11 @@ impl Operator {
             .with_context(|| self.last_words())
     }
 
-    /// Memory that it holds now, in bytes.
-    pub fn resident_bytes(&self) -> Option<u64> {
-        resident_bytes(Path::new("/proc").join(self.pid().to_string()).join("status").as_path())
+    /// Memory that it holds now, and the most that it ever held, in bytes.
+    pub fn resident_bytes(&self) -> Option<(u64, u64)> {
+        let status = Path::new("/proc").join(self.pid().to_string()).join("status");
+        let status = std::fs::read_to_string(status).ok()?;
+        Some((bytes(&status, "VmRSS:")?, bytes(&status, "VmHWM:")?))
     }
 }
 
@@ -161,10 +165,9 @@ impl Setup {
     }
 }
 
-/// `VmRSS` of a status file in /proc.
-fn resident_bytes(path: &Path) -> Option<u64> {
-    let status = std::fs::read_to_string(path).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+/// A line of a status file in /proc.
+fn bytes(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
 }

@@ -3,9 +3,10 @@
 //! Cheaper than `kubectl` where a test asks often. Knows paths of the kinds that tests touch; decides nothing.
 
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use http::{Method, Request};
 use http_body_util::BodyExt as _;
 use kube::client::Body;
@@ -99,14 +100,14 @@ impl Rest {
     /// Any request; an error where the server could not be asked.
     pub fn send(
         &self,
-        method: Method,
+        method: &Method,
         path: &str,
         form: &str,
         body: Option<&Value>,
     ) -> anyhow::Result<Answer> {
         let bytes = body.map(Value::to_string).unwrap_or_default().into_bytes();
         let request = Request::builder()
-            .method(&method)
+            .method(method)
             .uri(path)
             .header("content-type", form)
             .header("accept", "application/json")
@@ -125,7 +126,7 @@ impl Rest {
 
     /// An object, or none.
     pub fn get(&self, path: &str) -> anyhow::Result<Option<Value>> {
-        let answer = self.send(Method::GET, path, "application/json", None)?;
+        let answer = self.send(&Method::GET, path, "application/json", None)?;
         if answer.code == 404 {
             return Ok(None);
         }
@@ -134,7 +135,7 @@ impl Rest {
 
     /// All objects of a collection.
     pub fn list(&self, path: &str) -> anyhow::Result<Vec<Value>> {
-        let mut body = self.send(Method::GET, path, "application/json", None)?.ok()?;
+        let mut body = self.send(&Method::GET, path, "application/json", None)?.ok()?;
         match body["items"].take() {
             Value::Array(items) => Ok(items),
             _ => bail!("{path} is no collection"),
@@ -143,28 +144,43 @@ impl Rest {
 
     /// Makes an object; `path` is that of its collection.
     pub fn create(&self, path: &str, object: &Value) -> anyhow::Result<Answer> {
-        self.send(Method::POST, path, "application/json", Some(object))
+        self.send(&Method::POST, path, "application/json", Some(object))
     }
 
     /// Changes an object by a merge patch.
     pub fn merge(&self, path: &str, patch: &Value) -> anyhow::Result<Answer> {
-        self.send(Method::PATCH, path, "application/merge-patch+json", Some(patch))
+        self.send(&Method::PATCH, path, "application/merge-patch+json", Some(patch))
     }
 
     /// Changes an object by a JSON patch.
     pub fn json_patch(&self, path: &str, patch: &Value) -> anyhow::Result<Answer> {
-        self.send(Method::PATCH, path, "application/json-patch+json", Some(patch))
+        self.send(&Method::PATCH, path, "application/json-patch+json", Some(patch))
     }
 
     /// Server-side apply by force.
     pub fn apply(&self, path: &str, object: &Value) -> anyhow::Result<Answer> {
         let path = format!("{path}?fieldManager={MANAGER}&force=true");
-        self.send(Method::PATCH, &path, "application/apply-patch+yaml", Some(object))
+        self.send(&Method::PATCH, &path, "application/apply-patch+yaml", Some(object))
+    }
+
+    /// Server-side apply of many objects by their paths, so many under way at a time; returns how long it took.
+    pub fn apply_all(&self, objects: &[(String, Value)], at_once: usize) -> anyhow::Result<Duration> {
+        let begin = Instant::now();
+        let apply = |(path, object): &(String, Value)| {
+            let request = Request::patch(format!("{path}?fieldManager={MANAGER}&force=true"))
+                .header("content-type", "application/apply-patch+yaml")
+                .body(object.to_string().into_bytes());
+            let client = self.client.clone();
+            async move { anyhow::Ok(client.request::<Value>(request?).await.map(drop)?) }
+        };
+        let all = futures::stream::iter(objects.iter().map(apply)).buffer_unordered(at_once);
+        runtime().block_on(all.try_collect::<()>())?;
+        Ok(begin.elapsed())
     }
 
     /// Deletes an object, with options.
     pub fn delete(&self, path: &str, options: &Value) -> anyhow::Result<Answer> {
-        self.send(Method::DELETE, path, "application/json", Some(options))
+        self.send(&Method::DELETE, path, "application/json", Some(options))
     }
 
     /// What happens to a collection from a state on, until the server ends the watch.

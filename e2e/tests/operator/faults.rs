@@ -8,7 +8,7 @@ use serde_json::json;
 use sorcha_e2e::proxy::{Fault, Meets, Outage, Rule};
 
 use crate::quiet::say;
-use crate::space::{Space, on_newest_server};
+use crate::space::{Space, on_newest_server, operator_from};
 
 /// Most requests in one second while something fails: those of starting up (a list and a watch for each kind, twice)
 /// or of a network made at once, not those of a loop.
@@ -32,16 +32,16 @@ fn a_network_comes_up_through_every_fault() -> anyhow::Result<()> {
         let proxy = space.proxy()?;
         let mut setup = space.setup();
         setup.url = proxy.url();
-        let operator = space.operator_from(&setup)?;
+        let operator = operator_from(&setup)?;
         let refuse = |code, retry_after| Fault::Refuse { code, retry_after };
         let faults: [(&str, Vec<Rule>); 8] = [
-            ("conflict", vec![rule(Meets::Writes, 40, refuse(409, None))]),
-            ("throttled", vec![rule(Meets::All, 40, refuse(429, Some(1)))]),
-            ("failing", vec![rule(Meets::All, 40, refuse(500, None))]),
-            ("unavailable", vec![rule(Meets::All, 40, refuse(503, None))]),
+            ("conflict", vec![rule(Meets::Writes, 20, refuse(409, None))]),
+            ("throttled", vec![rule(Meets::All, 20, refuse(429, Some(1)))]),
+            ("failing", vec![rule(Meets::All, 20, refuse(500, None))]),
+            ("unavailable", vec![rule(Meets::All, 20, refuse(503, None))]),
             ("slow", vec![rule(Meets::All, 100, Fault::Delay(Duration::from_millis(300)))]),
             ("cut-watches", vec![rule(Meets::Watches, 100, Fault::Cut(Duration::from_secs(1)))]),
-            ("lost-answers", vec![rule(Meets::Writes, 40, Fault::LoseAnswer)]),
+            ("lost-answers", vec![rule(Meets::Writes, 20, Fault::LoseAnswer)]),
             (
                 "all-at-once",
                 vec![
@@ -82,7 +82,7 @@ fn an_outage_is_made_good_afterwards() -> anyhow::Result<()> {
         let mut setup = space.setup();
         setup.url = proxy.url();
         space.network("a", &json!({ "replicas": 1 }))?;
-        let mut operator = space.operator_from(&setup)?;
+        let mut operator = operator_from(&setup)?;
         space.await_ready("a")?;
         space.await_rest()?;
         for kind in [Outage::Closed, Outage::Silent] {

@@ -113,7 +113,7 @@ fn a_proxy_does_what_networks_do() -> anyhow::Result<()> {
         anyhow::ensure!(client.get(&one)?.is_some(), "reads are not met");
 
         proxy.faults(&rule(Meets::All, Fault::Refuse { code: 429, retry_after: Some(1) }));
-        anyhow::ensure!(client.send(Method::GET, &one, "", None)?.code == 429);
+        anyhow::ensure!(client.send(&Method::GET, &one, "", None)?.code == 429);
 
         proxy.faults(&rule(Meets::Writes, Fault::LoseAnswer));
         anyhow::ensure!(client.delete(&one, &json!({})).is_err(), "the answer is lost");
@@ -138,7 +138,7 @@ fn a_proxy_does_what_networks_do() -> anyhow::Result<()> {
             let client = &client;
             let watch = &watch;
             std::thread::scope(|scope| {
-                let waits = scope.spawn(move || client.send(Method::GET, watch, "", None));
+                let waits = scope.spawn(move || client.send(&Method::GET, watch, "", None));
                 std::thread::sleep(Duration::from_millis(500));
                 cut();
                 anyhow::ensure!(waits.join().is_ok_and(|ended| ended.is_err()), "a watch that is cut fails");

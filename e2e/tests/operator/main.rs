@@ -2,8 +2,10 @@
 //! controllers, a stand-in for the node, and the rights that the chart gives. `cargo xtask assets` builds the servers;
 //! without them each test is skipped.
 
+mod election;
 mod faults;
 mod harness;
 mod objects;
 mod quiet;
 mod space;
+mod trouble;

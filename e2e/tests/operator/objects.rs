@@ -61,17 +61,13 @@ fn await_meant(
 
 /// Where two values differ, a line each.
 fn difference(at: &str, wanted: &Value, found: &Value) -> String {
-    match (wanted, found) {
-        (Value::Object(left), Value::Object(right)) => {
-            let names: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
-            let differ = names.into_iter().filter(|name| left.get(*name) != right.get(*name));
-            differ.map(|name| difference(&format!("{at}/{name}"), &wanted[name], &found[name])).collect()
-        }
-        _ => {
-            let brief = |value: &Value| value.to_string().chars().take(300).collect::<String>();
-            format!("{at}: wanted {}, found {}\n", brief(wanted), brief(found))
-        }
-    }
+    let (Value::Object(left), Value::Object(right)) = (wanted, found) else {
+        let brief = |value: &Value| value.to_string().chars().take(300).collect::<String>();
+        return format!("{at}: wanted {}, found {}\n", brief(wanted), brief(found));
+    };
+    let names: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
+    let differ = names.into_iter().filter(|name| left.get(*name) != right.get(*name));
+    differ.map(|name| difference(&format!("{at}/{name}"), &wanted[name], &found[name])).collect()
 }
 
 #[test]

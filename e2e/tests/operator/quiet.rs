@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sorcha_e2e::audit::{self, Rate};
 
-use crate::space::{Space, on_every_server};
+use crate::space::{Space, on_every_server, operator_from};
 
 /// How long an operator is watched at rest: a minute is meant; `SORCHA_E2E_IDLE_SECONDS` says another time.
 fn idle() -> Duration {
@@ -125,7 +126,9 @@ fn a_new_operator_changes_no_pod_template() -> anyhow::Result<()> {
         let mut rendered: Value = serde_json::from_str(pinned)?;
         let older = json!([{ "name": "SORCHA_OLDER", "value": "yes" }]);
         let variables = rendered["template"]["spec"]["containers"][0]["env"].as_array_mut();
-        variables.into_iter().for_each(|list| list.extend(older.as_array().cloned().unwrap_or_default()));
+        variables
+            .context("a pinned container has variables")?
+            .extend(older.as_array().cloned().into_iter().flatten());
         let config = rendered["config"].as_str().unwrap_or_default().to_owned();
         rendered["config"] = json!(format!("# An older version wrote this.\n{config}"));
         let at = space.path("statefulsets", "a-peers");
@@ -137,14 +140,14 @@ fn a_new_operator_changes_no_pod_template() -> anyhow::Result<()> {
         }
         set.as_object_mut().map(|object| object.remove("status"));
         let form = "application/apply-patch+yaml";
-        space.world.rest.send(http::Method::PATCH, &format!("{at}?{manager}"), form, Some(&set))?.ok()?;
+        space.world.rest.send(&http::Method::PATCH, &format!("{at}?{manager}"), form, Some(&set))?.ok()?;
         let map = json!({ "data": { "peer.yaml": rendered["config"] } });
         space.world.rest.merge(&space.path("configmaps", "a-peers"), &map)?.ok()?;
         let before = space.held("statefulsets", "a-peers")?;
 
         let mut setup = space.setup();
         setup.args = vec!["--peer-image".to_owned(), "sorcha-peer:of-tomorrow".to_owned()];
-        let operator = space.operator_from(&setup)?;
+        let operator = operator_from(&setup)?;
         std::thread::sleep(Duration::from_secs(5));
         space.await_rest()?;
         let after = space.held("statefulsets", "a-peers")?;

@@ -216,28 +216,14 @@ impl<'a> Space<'a> {
             namespace: self.name.clone(),
             pod: "operator-0".to_owned(),
             start: self.start.clone(),
+            log_level: "info,sorcha_operator=debug".to_owned(),
             args: Vec::new(),
         }
     }
 
     /// An operator that is ready.
     pub(crate) fn operator(&self) -> anyhow::Result<Operator> {
-        self.operator_from(&self.setup())
-    }
-
-    /// The same, started in another way.
-    pub(crate) fn operator_from(&self, setup: &Setup) -> anyhow::Result<Operator> {
-        let mut operator = Operator::start(setup)?;
-        wait::until("an operator that is ready", SOON, || {
-            if let Some(status) = operator.ended() {
-                return Some(Err(anyhow::anyhow!("it ended with {status}: {}", operator.last_words())));
-            }
-            (operator.log().contains("all lists are read")
-                || operator.ask("/readyz").is_some_and(|(code, _)| code == 200))
-            .then_some(Ok(()))
-        })
-        .with_context(|| operator.last_words())??;
-        Ok(operator)
+        operator_from(&self.setup())
     }
 
     /// Path of an object in it, or of a collection.
@@ -346,6 +332,19 @@ impl<'a> Space<'a> {
         anyhow::ensure!(refused.is_empty(), "rights are missing:\n{}", lines(&refused));
         Ok(())
     }
+}
+
+/// An operator that is ready, started in a way of its own.
+pub(crate) fn operator_from(setup: &Setup) -> anyhow::Result<Operator> {
+    let mut operator = Operator::start(setup)?;
+    wait::until("an operator that is ready", SOON, || {
+        if let Some(status) = operator.ended() {
+            return Some(Err(anyhow::anyhow!("it ended with {status}: {}", operator.last_words())));
+        }
+        operator.ask("/readyz").filter(|(code, _)| *code == 200).map(|_| Ok(()))
+    })
+    .with_context(|| operator.last_words())??;
+    Ok(operator)
 }
 
 /// A token of the operator's account.

@@ -3,6 +3,8 @@
 //! Knows which program measures what, and the bars; the programs do the measuring. Bars come from the project's
 //! design and are only ever tightened.
 
+mod operator;
+
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -110,7 +112,11 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         for bench in BENCHES {
             say(&format!("{:<14} {}", bench.name, bench.about));
         }
+        say(&format!("{:<14} {}", operator::NAME, operator::ABOUT));
         return Ok(());
+    }
+    if args.name == operator::NAME {
+        return operator::run(workspace, args);
     }
     let bench = BENCHES.iter().find(|bench| bench.name == args.name).ok_or_else(|| {
         Usage(format!("there is no measurement '{}': `cargo xtask bench list` names them", args.name))
