@@ -156,6 +156,12 @@ impl<'a> Member<'a> {
         self.pod.and_then(|pod| pod.peer.as_ref()).and_then(|answer| answer.as_ref().ok())
     }
 
+    /// It was drained and has not been started anew since, which it would have forgotten.
+    pub(crate) fn is_drained(&self) -> bool {
+        let told = self.pod.and_then(|pod| pod.drain.as_ref()).is_some_and(|drain| drain.is_drained);
+        told && self.report().is_none_or(|report| report.state == "draining")
+    }
+
     /// For how long its pod exists, in milliseconds.
     pub(crate) fn age_ms(&self, now_unix_ms: i64) -> i64 {
         self.pod.map_or(0, |pod| now_unix_ms.saturating_sub(pod.created_unix_ms))

@@ -147,7 +147,7 @@ impl Rollout {
             return;
         }
         let drain = candidate.pod.and_then(|pod| pod.drain.as_ref());
-        if drain.is_some_and(|drain| drain.is_drained) {
+        if candidate.is_drained() {
             self.steps.extend(replace(candidate, "it has handed over what only it held"));
             return;
         }

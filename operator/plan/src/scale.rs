@@ -54,7 +54,7 @@ fn is_free(member: &Member<'_>) -> bool {
     let never_bound = member.claim.is_none_or(|claim| claim.capacity.is_none() || claim.is_terminating);
     match member.pod {
         None => never_bound,
-        Some(pod) if pod.drain.as_ref().is_some_and(|drain| drain.is_leaving && drain.is_drained) => true,
+        Some(pod) if pod.drain.as_ref().is_some_and(|drain| drain.is_leaving) && member.is_drained() => true,
         Some(pod) => {
             let given_up = member.claim.is_some_and(|claim| claim.is_terminating);
             given_up || !pod.has_started && never_bound

@@ -85,6 +85,21 @@ fn the_last_pool_with_peers_is_not_taken_away_with_what_it_holds() {
 }
 
 #[test]
+fn a_peer_that_was_started_anew_after_its_drain_is_drained_again() {
+    let mut cluster = Cluster::at_rest(manifest("replicas: 4"));
+    change(&mut cluster, "replicas: 3");
+    cluster.run(2);
+    let pod = cluster.pod("net-peers-3").expect("it is there");
+    assert!(pod.drain.as_ref().is_some_and(|drain| drain.is_drained));
+    if let Some(Ok(report)) = &mut pod.peer {
+        "online".clone_into(&mut report.state);
+    }
+    let plan = cluster.plan();
+    assert_eq!(plan.objects.pools[0].stateful_set["spec"]["replicas"], 4);
+    assert!(plan.steps.iter().any(|step| matches!(step, Step::Drain { .. })));
+}
+
+#[test]
 fn peers_that_never_held_anything_go_at_once() {
     let mut cluster = Cluster::at_rest(manifest("replicas: 3"));
     cluster.faults.images.insert("sorcha-peer:1");
