@@ -56,6 +56,23 @@ pub struct Applied {
     pub refused: Vec<Refused>,
     /// What is to be written.
     writes: Vec<Write>,
+    /// The first failure.
+    failed: Option<ApplyError>,
+}
+
+impl Applied {
+    fn fail(&mut self, error: ApplyError) {
+        self.failed.get_or_insert(error);
+    }
+
+    fn sets(&self) -> impl Iterator<Item = &Write> {
+        self.writes.iter().filter(|write| write.kind == Kind::StatefulSet)
+    }
+
+    /// Whether the steps before the objects must wait: something could not be looked at.
+    pub fn is_incomplete(&self) -> bool {
+        self.failed.is_some()
+    }
 }
 
 /// One object of the plan that is to be written.
@@ -116,29 +133,35 @@ enum Verdict {
 impl Executor<'_> {
     /// Finds out which objects are to be written, and tries StatefulSets without effect, so that a pod template that
     /// the API server refuses leaves everything as it is. `recreated` names the sets that are deleted before.
-    pub async fn judge(&self, objects: &[Value], recreated: &[&str]) -> Result<Applied, ApplyError> {
+    pub async fn judge(&self, objects: &[Value], recreated: &[&str]) -> Applied {
         let mut applied = Applied::default();
         let verdicts = futures::future::join_all(objects.iter().map(|object| self.verdict(object))).await;
         for (index, verdict) in verdicts.into_iter().enumerate() {
-            match verdict? {
-                (_, Verdict::Same) => {}
-                (_, Verdict::Foreign(foreign)) => applied.foreign.push(foreign),
-                (kind, Verdict::Write { exists }) => applied.writes.push(Write { index, kind, exists }),
+            match verdict {
+                Ok((_, Verdict::Same)) => {}
+                Ok((_, Verdict::Foreign(foreign))) => applied.foreign.push(foreign),
+                Ok((kind, Verdict::Write { exists })) => applied.writes.push(Write { index, kind, exists }),
+                Err(error) => applied.fail(error),
             }
         }
-        for Write { index, kind, exists } in &applied.writes {
-            if *kind != Kind::StatefulSet {
-                continue;
+        let sets: Vec<(usize, bool)> = applied.sets().map(|write| (write.index, write.exists)).collect();
+        for (index, exists) in sets {
+            let set = &objects[index];
+            match self.try_set(set, exists && recreated.contains(&name_of(set))).await {
+                Ok(refused) => applied.refused.extend(refused),
+                Err(error) => applied.fail(error),
             }
-            let set = &objects[*index];
-            applied.refused.extend(self.try_set(set, *exists && recreated.contains(&name_of(set))).await?);
         }
-        Ok(applied)
+        applied
     }
 
-    /// Writes what is to be written, in the order of the objects.
+    /// Writes what is to be written, in the order of the objects. Where one fails the others are written nevertheless,
+    /// so that every look gets on, but no StatefulSet: it comes when all is there that it refers to.
     pub async fn write(&self, objects: &[Value], applied: &mut Applied) -> Result<(), ApplyError> {
         for Write { index, kind, exists } in std::mem::take(&mut applied.writes) {
+            if kind == Kind::StatefulSet && applied.failed.is_some() {
+                continue;
+            }
             let object = &objects[index];
             let name = name_of(object);
             match self.put(kind, object).await {
@@ -150,10 +173,10 @@ impl Executor<'_> {
                 Err(error) if error.class() == Class::Refused => {
                     applied.refused.push(refused(kind, object, &error));
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => applied.fail(error.into()),
             }
         }
-        Ok(())
+        applied.failed.take().map_or(Ok(()), Err)
     }
 
     /// Whether an object must be written: without a request where nothing has changed since it was verified.

@@ -31,9 +31,10 @@ impl Pass<'_> {
         });
         let recreated: Vec<&str> = recreated.collect();
         let objects = plan.objects.to_json();
-        let mut applied = executor.judge(&objects, &recreated).await?;
+        let mut applied = executor.judge(&objects, &recreated).await;
         if applied.refused.is_empty() {
-            for step in before {
+            let wait = applied.is_incomplete();
+            for step in before.into_iter().filter(|_| !wait) {
                 self.step(&executor, realm, step).await?;
             }
             let outcome = executor.write(&objects, &mut applied).await;

@@ -127,7 +127,13 @@ impl Desk {
                 let again = again.unwrap_or(self.tools.resync).min(self.tools.resync);
                 (Next::After(crate::backoff::jittered(again)), None)
             }
-            Err(error) => (memory.wait_after(&error), Some(error)),
+            Err(error) => {
+                // it gets on: nothing is gained by waiting longer and longer
+                if writes > 0 {
+                    memory.backoff.reset();
+                }
+                (memory.wait_after(&error), Some(error))
+            }
         };
         memories().insert(key.clone(), memory);
         Look { next: Some(next), writes, found, error }
