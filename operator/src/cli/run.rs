@@ -18,47 +18,42 @@ pub struct RunArgs {
         short,
         long = "namespace",
         value_name = "NS",
-        env = "SORCHA_OPERATOR_NAMESPACE",
+        env = "SORCHA_WATCH_NAMESPACES",
         value_delimiter = ','
     )]
     pub namespaces: Vec<String>,
 
     /// Image of the peers of networks that are new and name none.
-    #[arg(long, value_name = "IMAGE", env = "SORCHA_OPERATOR_PEER_IMAGE", default_value = sorcha_operator_plan::plan::IMAGE_DEFAULT)]
+    #[arg(long, value_name = "IMAGE", env = "SORCHA_PEER_IMAGE", default_value = sorcha_operator_plan::plan::IMAGE_DEFAULT)]
     pub peer_image: String,
 
     /// Where /metrics, /healthz and /readyz are served.
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        env = "SORCHA_OPERATOR_METRICS_ADDRESS",
-        default_value = "0.0.0.0:7461"
-    )]
+    #[arg(long, value_name = "ADDRESS", env = "SORCHA_METRICS_ADDRESS", default_value = "0.0.0.0:7461")]
     pub metrics_address: SocketAddr,
 
     /// Whether replicas choose one among them that acts; off, this process acts at once and must be the only one.
-    #[arg(long, value_name = "on|off", env = "SORCHA_OPERATOR_LEADER_ELECT", default_value = "on",
+    #[arg(long, value_name = "on|off", env = "SORCHA_LEADER_ELECT", default_value = "on",
           value_parser = clap::builder::PossibleValuesParser::new(["on", "off"]).map(|word| word == "on"),
           action = clap::ArgAction::Set)]
     pub leader_elect: bool,
 
     /// Namespace of the Lease by which replicas choose [default: the namespace of the pod, else of the kubeconfig's
     /// context].
-    #[arg(long, value_name = "NS", env = "SORCHA_OPERATOR_LEASE_NAMESPACE")]
+    #[arg(long, value_name = "NS", env = "SORCHA_NAMESPACE")]
     pub lease_namespace: Option<String>,
 
     /// Name of the Lease by which replicas choose.
-    #[arg(long, value_name = "NAME", env = "SORCHA_OPERATOR_LEASE_NAME", default_value = "sorcha-operator")]
+    #[arg(long, value_name = "NAME", env = "SORCHA_LEASE", default_value = "sorcha-operator")]
     pub lease_name: String,
 
     /// For how long the Lease holds without renewal, in seconds: so long nobody acts after a crash at most. The holder
     /// stops after two thirds of it and renews five times in that.
-    #[arg(long, value_name = "SECONDS", env = "SORCHA_OPERATOR_LEASE_SECONDS", default_value_t = 15,
+    #[arg(long, value_name = "SECONDS", env = "SORCHA_LEASE_SECONDS", default_value_t = 15,
           value_parser = clap::value_parser!(u16).range(5..=300))]
     pub lease_seconds: u16,
 
     /// Name of this replica in the Lease and in Events, to which a random end is added [default: the host's name].
-    #[arg(long, value_name = "NAME", env = "SORCHA_OPERATOR_IDENTITY")]
+    #[arg(long, value_name = "NAME", env = "SORCHA_POD_NAME")]
     pub identity: Option<String>,
 
     /// The kubeconfig to use [default: $KUBECONFIG, then ~/.kube/config, then the pod's own ServiceAccount].
@@ -66,31 +61,31 @@ pub struct RunArgs {
     pub kubeconfig: Option<PathBuf>,
 
     /// The context of the kubeconfig [default: its current one].
-    #[arg(long, value_name = "NAME", env = "SORCHA_OPERATOR_CONTEXT")]
+    #[arg(long, value_name = "NAME", env = "SORCHA_KUBE_CONTEXT")]
     pub context: Option<String>,
 
     /// How many networks are looked at at the same time.
-    #[arg(long, value_name = "N", env = "SORCHA_OPERATOR_CONCURRENCY", default_value_t = 16,
+    #[arg(long, value_name = "N", env = "SORCHA_CONCURRENCY", default_value_t = 16,
           value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,
 
     /// Requests to the API server a second at most; watches do not count.
-    #[arg(long, value_name = "N", env = "SORCHA_OPERATOR_REQUESTS_PER_SECOND", default_value_t = 200,
+    #[arg(long, value_name = "N", env = "SORCHA_REQUESTS_PER_SECOND", default_value_t = 200,
           value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub requests_per_second: u16,
 
     /// How often each network is looked at though nothing was seen to change, in seconds.
-    #[arg(long, value_name = "SECONDS", env = "SORCHA_OPERATOR_RESYNC", default_value_t = 600,
+    #[arg(long, value_name = "SECONDS", env = "SORCHA_RESYNC_SECONDS", default_value_t = 600,
           value_parser = clap::value_parser!(u32).range(10..=86_400))]
     pub resync: u32,
 
     /// How much is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as
     /// `info,sorcha_operator::apply=debug`.
-    #[arg(long, value_name = "LEVEL", env = "SORCHA_OPERATOR_LOG_LEVEL", default_value = "info")]
+    #[arg(long, value_name = "LEVEL", env = "SORCHA_LOG", default_value = "info")]
     pub log_level: String,
 
     /// Form of a log line, on standard error.
-    #[arg(long, value_name = "FORMAT", env = "SORCHA_OPERATOR_LOG_FORMAT", default_value = "text")]
+    #[arg(long, value_name = "FORMAT", env = "SORCHA_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 }
 
