@@ -129,7 +129,7 @@ fn a_volume_that_never_binds_is_reported() -> anyhow::Result<()> {
     on_newest_server("a_volume_that_never_binds_is_reported", |space| {
         space.network("a", &json!({ "replicas": 1, "storage": { "className": "never" } }))?;
         let operator = space.operator()?;
-        tells(space, "a", "Degraded", "True", &["state-a-peers-0"])?;
+        tells(space, "a", "Degraded", "True", &["PersistentVolumeClaims", "storage.className"])?;
         is_bounded(space, "with a volume that never binds")?;
         drop(operator);
         Ok(())
