@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::chart::Start;
 use crate::ports::free_ports;
 use crate::programs;
+use crate::rest;
 use crate::wait;
 
 /// How long it may take to end once it is told to.
@@ -92,18 +93,9 @@ impl Operator {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// What it answers to a question at its port: status line and body; none while it answers nothing.
+    /// What it answers to a question at its port: status and body; none while it answers nothing.
     pub fn ask(&self, path: &str) -> Option<(u16, String)> {
-        use std::io::{Read as _, Write as _};
-        let address = self.admin().parse().ok()?;
-        let mut stream = std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: operator\r\nconnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        let code = head.split(' ').nth(1)?.parse().ok()?;
-        Some((code, body.to_owned()))
+        rest::ask(&self.admin(), path)
     }
 
     /// How it ended, where it has.

@@ -5,6 +5,7 @@
 mod election;
 mod faults;
 mod harness;
+mod monitoring;
 mod objects;
 mod quiet;
 mod space;
