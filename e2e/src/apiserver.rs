@@ -214,6 +214,11 @@ impl ApiServer {
         &self.url
     }
 
+    /// Where its files lie; it goes with the server.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// A file that holds its root certificate.
     pub fn root_file(&self) -> PathBuf {
         self.directory.join("ca.crt")

@@ -47,10 +47,9 @@ pub fn address_of(namespace: &str, pod: &str) -> Ipv4Addr {
 }
 
 impl Node {
-    /// Begins to play for all namespaces of a server.
-    pub fn start(rest: Rest) -> anyhow::Result<Self> {
+    /// Begins to play for all namespaces of a server, with the peers' files below a directory.
+    pub fn start(rest: Rest, directory: PathBuf) -> anyhow::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let directory = tempfile::Builder::new().prefix("sorcha-node-").tempdir()?;
         let (sender, receiver) = sync_channel(EVENTS_MAX);
         runtime().spawn(follow(rest.clone(), sender, stop.clone()));
         let mut work = Work { rest, directory, pods: BTreeMap::new() };
@@ -104,7 +103,7 @@ fn text(value: &Value) -> String {
 
 struct Work {
     rest: Rest,
-    directory: tempfile::TempDir,
+    directory: PathBuf,
     pods: BTreeMap<Key, Pod>,
 }
 
@@ -308,7 +307,7 @@ impl Work {
 
     /// The files of its ConfigMap and Secret, as they are now.
     fn write_files(&self, (namespace, name): &Key, pod: &Value) -> anyhow::Result<PathBuf> {
-        let at = self.directory.path().join(namespace).join(name);
+        let at = self.directory.join(namespace).join(name);
         for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {
             let (resource, object) = match (&volume["configMap"]["name"], &volume["secret"]["secretName"]) {
                 (Value::String(name), _) => ("configmaps", name),
@@ -426,7 +425,7 @@ fn is_ready(address: Ipv4Addr) -> bool {
         let target = (address, 7452).into();
         let mut stream = std::net::TcpStream::connect_timeout(&target, Duration::from_millis(200))?;
         stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: peer\r\nconnection: close\r\n\r\n")?;
+        write!(stream, "GET /readyz HTTP/1.1\r\nhost: {address}:7452\r\nconnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)

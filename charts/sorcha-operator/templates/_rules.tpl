@@ -9,7 +9,7 @@ Secrets by metadata and label alone, and reads (`get`) only those of its own net
 # The networks. Status alone is written.
 - apiGroups: [sorcha.org]
   resources: [sorchapeernetworks]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [sorcha.org]
   resources: [sorchapeernetworks/status]
   verbs: [patch]
@@ -37,11 +37,11 @@ Secrets by metadata and label alone, and reads (`get`) only those of its own net
 # Pods are replaced by deleting them; their StatefulSet makes them again.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, delete]
+  verbs: [list, watch, delete]
 # Volumes grow. Whether one goes with its peer is the StatefulSet's own matter.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
 # Why a StatefulSet makes no pods, a pod does not start or a volume does not bind stands in Events.
 - apiGroups: [""]
   resources: [events]

@@ -8,5 +8,6 @@ mod harness;
 mod monitoring;
 mod objects;
 mod quiet;
+mod rights;
 mod space;
 mod trouble;

@@ -54,7 +54,7 @@ impl World {
             "provisioner": "tests.example/none", "allowVolumeExpansion": true,
         });
         rest.create(&path("storageclasses", "", ""), &class)?.ok()?;
-        let (audit, node) = (server.audit(), Node::start(rest.clone())?);
+        let (audit, node) = (server.audit(), Node::start(rest.clone(), server.directory().join("node"))?);
         Ok(Self { server, rest, audit, _node: node })
     }
 }
