@@ -54,6 +54,7 @@ fn a_network_comes_up_through_every_fault() -> anyhow::Result<()> {
                 ],
             ),
         ];
+        let names = faults.iter().map(|(name, _)| *name).collect::<Vec<_>>();
         for (name, rules) in faults {
             proxy.faults(&rules);
             proxy.cut();
@@ -68,6 +69,10 @@ fn a_network_comes_up_through_every_fault() -> anyhow::Result<()> {
             anyhow::ensure!(peak <= PEAK_MAX, "{name}: {peak} requests in one second");
         }
         proxy.faults(&[]);
+        // no peers run behind these pods: once that has been told of every network nothing is left to be told
+        for name in names {
+            space.await_condition(name, "Degraded", "True", Some("PeersSilent"))?;
+        }
         space.await_rest()?;
         space.stays_quiet(Duration::from_secs(5))?;
         drop(operator);

@@ -19,7 +19,7 @@ use sorcha_e2e::rest::{Rest, path};
 use sorcha_e2e::wait;
 
 /// How long anything may take that takes a second on an idle machine.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(120);
 
 /// Name of the operator's account and of its Lease.
 pub(crate) const ACCOUNT: &str = chart::RELEASE;
