@@ -40,14 +40,12 @@ impl Drop for Prometheus {
 impl Prometheus {
     fn start(targets: &[(&str, String)]) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("sorcha-prometheus-").tempdir()?;
-        let jobs: String = targets
-            .iter()
-            .map(|(job, target)| {
-                format!("- job_name: {job}\n  static_configs: [{{ targets: ['{target}'] }}]\n")
-            })
-            .collect();
+        let mut configuration = CONFIGURATION.to_owned();
+        for (job, target) in targets {
+            configuration += &format!("- job_name: {job}\n  static_configs: [{{ targets: ['{target}'] }}]\n");
+        }
         let file = directory.path().join("prometheus.yml");
-        std::fs::write(&file, format!("{CONFIGURATION}{jobs}"))?;
+        std::fs::write(&file, configuration)?;
         let [port, ..] = free_ports()?;
         let log = std::fs::File::create(directory.path().join("log"))?;
         let child = Command::new("prometheus")
