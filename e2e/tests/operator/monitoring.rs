@@ -40,10 +40,11 @@ impl Drop for Prometheus {
 impl Prometheus {
     fn start(targets: &[(&str, String)]) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("sorcha-prometheus-").tempdir()?;
-        let mut configuration = CONFIGURATION.to_owned();
-        for (job, target) in targets {
-            configuration += &format!("- job_name: {job}\n  static_configs: [{{ targets: ['{target}'] }}]\n");
-        }
+        let job = |(job, target): &(&str, String)| {
+            format!("- job_name: {job}\n  static_configs: [{{ targets: ['{target}'] }}]\n")
+        };
+        let jobs: Vec<String> = targets.iter().map(job).collect();
+        let configuration = format!("{CONFIGURATION}{}", jobs.concat());
         let file = directory.path().join("prometheus.yml");
         std::fs::write(&file, configuration)?;
         let [port, ..] = free_ports()?;
