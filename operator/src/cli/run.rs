@@ -70,7 +70,7 @@ pub struct RunArgs {
     pub concurrency: u16,
 
     /// Requests to the API server a second at most; watches do not count.
-    #[arg(long, value_name = "N", env = "SORCHA_REQUESTS_PER_SECOND", default_value_t = 200,
+    #[arg(long, value_name = "N", env = "SORCHA_REQUESTS_PER_SECOND", default_value_t = 500,
           value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub requests_per_second: u16,
 

@@ -19,7 +19,7 @@ const BARS: [(&str, &str, f64); 7] = [
     ("/rssMiB/afterChanges", "memory after 200 changes, MiB", 40.0),
     ("/writesAtRest", "writes in a minute at rest", 0.0),
     ("/changeMs/p99", "change to applied, p99 ms", 250.0),
-    ("/convergence/ratio", "convergence / bare loop", 1.5),
+    ("/convergence/ratio", "convergence / bare loop, one at a time", 1.5),
     ("/rssMiB/withForeignSecrets", "memory beside 300 MB of foreign Secrets, MiB", 40.0),
     ("/foreign/changeMs/p99", "change to applied beside them, p99 ms", 250.0),
 ];
