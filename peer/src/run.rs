@@ -94,7 +94,14 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         .build()
         .map_err(|error| RunError::Setup(error.to_string()))?;
     let deadline = config.shutdown_deadline;
-    let result = runtime.block_on(serve(config, config_sha256));
+    let (stop_in, stop) = oneshot::channel();
+    let ending = Ending { stop, hurry: CancellationToken::new() };
+    let hurry = ending.hurry.clone();
+    let started = |_: &NodeHandle| {
+        tokio::spawn(await_stop(stop_in, hurry).map_err(|error| RunError::Setup(error.to_string()))?);
+        Ok(())
+    };
+    let result = runtime.block_on(serve(config, config_sha256, ending, started));
     // What still runs then is of no use to anybody: everything acknowledged is durable.
     let until = result.as_ref().ok().copied().unwrap_or_else(|| Instant::now() + CLOSING.min(deadline));
     runtime.shutdown_timeout(until.saturating_duration_since(Instant::now()));
@@ -115,8 +122,24 @@ fn load(args: &RunArgs) -> Result<(Config, [u8; 32]), Failure> {
     Ok((loaded.config, digest))
 }
 
-/// Says until when what is left may still take.
-async fn serve(config: Config, config_sha256: [u8; 32]) -> Result<Instant, RunError> {
+/// How a peer that runs is told to end.
+#[derive(Debug)]
+pub struct Ending {
+    /// In order: goodbyes are said, what is queued is committed.
+    pub stop: oneshot::Receiver<Stop>,
+    /// At once.
+    pub hurry: CancellationToken,
+}
+
+/// Runs one peer on the current runtime until it is told to end; says until when what is left may still take. A process
+/// may run several. `started` is called once everything listens, and may still refuse.
+pub async fn serve(
+    config: Config,
+    config_sha256: [u8; 32],
+    ending: Ending,
+    started: impl FnOnce(&NodeHandle) -> Result<(), RunError>,
+) -> Result<Instant, RunError> {
+    let Ending { stop, hurry } = ending;
     let setup = |error: std::io::Error| RunError::Setup(error.to_string());
     let uri = SpiffeId::new(&config.trust_domain, &config.network_id, &config.name)
         .map_err(|error| RunError::Identity(error.to_string()))?;
@@ -169,8 +192,6 @@ async fn serve(config: Config, config_sha256: [u8; 32]) -> Result<Instant, RunEr
         reason = "as long as the operations under way, which the core bounds"
     )]
     let (completions_in, completions) = mpsc::unbounded_channel::<Input>();
-    let (stop_in, stop) = oneshot::channel();
-    let hurry = CancellationToken::new();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let signatures = SignaturePool::start(Arc::clone(&tls), threads).map_err(setup)?;
     let metrics = Metrics::new();
@@ -201,9 +222,9 @@ async fn serve(config: Config, config_sha256: [u8; 32]) -> Result<Instant, RunEr
     let closing = CancellationToken::new();
     let local = crate::api::serve_local(api, node.clone(), readiness.clone(), closing.clone());
     let local = tokio::spawn(local);
+    started(&node)?;
     let admin =
         tokio::spawn(crate::api::serve_admin(admin, node, metrics.clone(), readiness, closing.clone()));
-    tokio::spawn(await_stop(stop_in, hurry.clone()).map_err(setup)?);
 
     let driver = Driver::new(core, clock, effects, metrics, events);
     let links_deadline = config.shutdown_deadline.saturating_sub(CLOSING).max(config.shutdown_deadline / 2);

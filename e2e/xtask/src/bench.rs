@@ -4,6 +4,7 @@
 //! design and are only ever tightened.
 
 mod operator;
+mod peers;
 
 use std::process::Command;
 
@@ -112,11 +113,17 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         for bench in BENCHES {
             say(&format!("{:<14} {}", bench.name, bench.about));
         }
+        for bench in peers::BENCHES {
+            say(&format!("{:<14} {}", bench.name, bench.about));
+        }
         say(&format!("{:<14} {}", operator::NAME, operator::ABOUT));
         return Ok(());
     }
     if args.name == operator::NAME {
         return operator::run(workspace, args);
+    }
+    if let Some(bench) = peers::BENCHES.iter().find(|bench| bench.name == args.name) {
+        return peers::run(workspace, bench, args);
     }
     let bench = BENCHES.iter().find(|bench| bench.name == args.name).ok_or_else(|| {
         Usage(format!("there is no measurement '{}': `cargo xtask bench list` names them", args.name))
