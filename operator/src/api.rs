@@ -18,6 +18,9 @@ use crate::kind::Kind;
 /// guess).
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Longest time for a request with all its waiting: for its turn, and where the API server asks for patience.
+pub(crate) const WHOLE: Duration = Duration::from_secs(60);
+
 /// What to do about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
@@ -93,7 +96,7 @@ pub enum ApiError {
         why: String,
     },
     /// The answer did not come in time.
-    #[error("{what}: no answer from the API server within {} s", DEADLINE.as_secs())]
+    #[error("{what}: no answer from the API server within {} s", WHOLE.as_secs())]
     TimedOut {
         /// Verb, kind and name.
         what: String,
@@ -256,7 +259,7 @@ impl Objects {
     ) -> Result<T, ApiError> {
         let what = || format!("{verb} {} {name}", kind.name());
         let request = request.map_err(|error| ApiError::new(what(), kube::Error::BuildRequest(error)))?;
-        match tokio::time::timeout(DEADLINE, self.client.request::<T>(request)).await {
+        match tokio::time::timeout(WHOLE, self.client.request::<T>(request)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(ApiError::new(what(), error)),
             Err(_) => Err(ApiError::TimedOut { what: what() }),

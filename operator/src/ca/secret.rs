@@ -14,7 +14,7 @@ use zeroize::Zeroize;
 use super::{CaError, Realm};
 
 /// Longest wait for an answer of the API server; its own limit of a request is 60 s.
-pub(super) const DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const DEADLINE: Duration = crate::api::WHOLE;
 
 /// A Secret with what matters of it. Its values are wiped from memory when it is dropped.
 pub(super) struct Stored {
