@@ -94,7 +94,7 @@ pub fn plan(network: &Validated, seen: &ObservedNetwork) -> Result<NetworkPlan, 
         again_after: None,
         findings: certificates.findings,
     };
-    let mut again = vec![rest(&members, seen.now_unix_ms)];
+    let mut again = vec![rest(&members, seen)];
     again.extend(certificates.again);
     let reload = refresh::reload(seen, &members);
     plan.findings.extend(reload.findings);
@@ -136,12 +136,20 @@ fn act(
 }
 
 /// When to look again for the peers' sake alone.
-fn rest(members: &Members<'_>, now_unix_ms: i64) -> Duration {
+fn rest(members: &Members<'_>, seen: &ObservedNetwork) -> Duration {
     let lacking: Vec<_> = members.staying().filter(|member| members.lack(member).is_some()).collect();
-    let young = |member: &&Member<'_>| member.pod.is_none() || member.age_ms(now_unix_ms) < COMING_UP_MS;
+    // pods that something keeps from being made tell of themselves once they are
+    let kept = |pool: &str| {
+        let in_the_way = !seen.foreign.is_empty() || !seen.refused.is_empty();
+        in_the_way || seen.pools.get(pool).is_some_and(|pool| pool.trouble.is_some())
+    };
+    let comes_up = |member: &&Member<'_>| match member.pod {
+        None => !kept(member.pool),
+        Some(_) => member.age_ms(seen.now_unix_ms) < COMING_UP_MS,
+    };
     if lacking.is_empty() {
         AT_REST
-    } else if lacking.iter().any(young) {
+    } else if lacking.iter().any(comes_up) {
         COMING_UP
     } else {
         TROUBLED

@@ -1,5 +1,5 @@
-//! What is read only when something is missing: Events about sets whose pods are not made and about claims that are
-//! not bound, and whether a storage class lets volumes grow.
+//! What is read only when something is missing: Events about sets whose pods are not made, about pods that do not start
+//! and about claims that are not bound, and whether a storage class lets volumes grow.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -21,6 +21,11 @@ const EVENTS_MAX: usize = 100;
 const BINDING: Duration = Duration::from_secs(10);
 /// Claims of a network of which Events are read: one cause fells all.
 const CLAIMS_ASKED: usize = 3;
+/// A pod may take this long from its making to its first container before anybody asks why (a guess: images are fetched
+/// meanwhile, which tells of itself where it fails).
+const STARTING: Duration = Duration::from_secs(10);
+/// Pods of a network of which Events are read.
+const PODS_ASKED: usize = 3;
 /// How long a storage class is taken to be as it was.
 const CLASS_KNOWN: Duration = Duration::from_secs(60);
 /// Storage classes that are remembered.
@@ -28,6 +33,8 @@ const CLASSES_MAX: usize = 256;
 
 /// Why the controller of sets makes no pods.
 const OF_SETS: [&str; 2] = ["FailedCreate", "FailedUpdate"];
+/// Why a pod has no containers yet: nothing in its status tells.
+const OF_PODS: [&str; 3] = ["FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"];
 /// Why a claim has no volume.
 const OF_CLAIMS: [&str; 2] = ["ProvisioningFailed", "FailedBinding"];
 
@@ -94,7 +101,16 @@ impl Demand {
             }
         }
         let now = seen.now_unix_ms;
-        let late = |created: i64| now.saturating_sub(created) > BINDING.as_millis() as i64;
+        let older = |created: i64, than: Duration| now.saturating_sub(created) > than.as_millis() as i64;
+        let late = |created: i64| older(created, BINDING);
+        let pods =
+            seen.pools.values_mut().flat_map(|pool| pool.pods.values_mut()).filter(|pod| {
+                !pod.is_ready && !pod.has_started && !pod.is_terminating && pod.trouble.is_none()
+            });
+        for pod in pods.filter(|pod| older(pod.created_unix_ms, STARTING)).take(PODS_ASKED) {
+            let selector = format!("involvedObject.uid={}", pod.uid);
+            pod.trouble = self.last(&namespace, &selector, &OF_PODS).await;
+        }
         let unbound = seen.claims.iter_mut().filter(|claim| {
             claim.capacity.is_none() && claim.trouble.is_none() && late(claim.created_unix_ms)
         });
@@ -116,13 +132,20 @@ impl Demand {
 
     /// The newest Event with one of these reasons.
     async fn newest(&self, namespace: &str, selector: &str, reasons: &[&str]) -> Option<Trouble> {
+        newest(self.events(namespace, selector).await?, |event| reasons.contains(&&*event.reason))
+    }
+
+    /// The newest Event, where it has one of these reasons: what failed once and got on since is no trouble.
+    async fn last(&self, namespace: &str, selector: &str, reasons: &[&str]) -> Option<Trouble> {
+        let last = newest(self.events(namespace, selector).await?, |_| true)?;
+        reasons.contains(&&*last.reason).then_some(last)
+    }
+
+    async fn events(&self, namespace: &str, selector: &str) -> Option<Events> {
         let selector = selector.replace('=', "%3D").replace(',', "%2C");
         let path =
             format!("/api/v1/namespaces/{namespace}/events?limit={EVENTS_MAX}&fieldSelector={selector}");
-        let events: Events = self.get(&path).await?;
-        let told = events.items.iter().filter(|event| reasons.contains(&event.reason.as_str()));
-        let newest = told.max_by(|a, b| a.last().cmp(b.last()))?;
-        Some(trouble(&newest.reason, Some(&newest.message)))
+        self.get(&path).await
     }
 
     async fn can_grow(&self, class: &str) -> Option<bool> {
@@ -156,6 +179,12 @@ impl Demand {
     }
 }
 
+fn newest(events: Events, is_wanted: impl Fn(&Occurrence) -> bool) -> Option<Trouble> {
+    let told = events.items.into_iter().filter(is_wanted);
+    let newest = told.max_by(|a, b| a.last().cmp(b.last()))?;
+    Some(trouble(&newest.reason, Some(&newest.message)))
+}
+
 /// Whether pods are missing.
 pub fn is_short(wanted: u32, there: usize) -> bool {
     (there as u64) < u64::from(wanted)
@@ -173,7 +202,6 @@ mod tests {
              "series": {"lastObservedTime": "2026-01-01T00:00:09.000000Z"}},
             {"reason": "FailedCreate", "message": "middle", "eventTime": "2026-01-01T00:00:03.000000Z"}]}"#;
         let events: Events = serde_json::from_str(json).expect("events");
-        let newest = events.items.iter().max_by(|a, b| a.last().cmp(b.last())).expect("there are some");
-        assert_eq!(newest.message, "new");
+        assert_eq!(newest(events, |_| true).expect("there are some").message, "new");
     }
 }

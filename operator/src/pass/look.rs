@@ -24,6 +24,9 @@ const FOREIGN: Duration = Duration::from_secs(30);
 /// How often a network is looked at of which pods are missing: why they are not made is told by nobody's watch.
 const SHORT: Duration = Duration::from_secs(10);
 
+/// How often a network is looked at at least of which something is refused: its peers may run (a guess).
+const REFUSED: Duration = Duration::from_secs(60);
+
 /// A look that is under way.
 pub(super) struct Pass<'a> {
     pub(super) tools: &'a Tools,
@@ -79,6 +82,12 @@ impl<'a> Pass<'a> {
         let reported = self.report(&status).await;
         let again = done?;
         reported?;
+        // nothing else was done, so nothing else is waited for
+        if !seen.refused.is_empty()
+            && let Some(wait) = again
+        {
+            return Ok(Some(wait.min(REFUSED)));
+        }
         let short =
             seen.pools.values().any(|pool| pool.is_settled && is_short(pool.replicas, pool.pods.len()));
         let again =

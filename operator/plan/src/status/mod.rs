@@ -10,7 +10,7 @@ mod troubles;
 use sorcha_crds::{PoolStatus, SorchaPeerNetworkStatus};
 
 use self::conditions::{Conditions, Holds};
-use crate::members::{Members, peers};
+use crate::members::{Members, peers, sentence};
 use crate::names;
 use crate::observed::{ObservedNetwork, Root};
 use crate::plan::{Concern, Finding, NetworkPlan};
@@ -58,7 +58,9 @@ pub fn status_invalid(
     before: Option<&SorchaPeerNetworkStatus>,
 ) -> SorchaPeerNetworkStatus {
     let mut conditions = Conditions::new(before, generation, now_unix_ms);
-    let told = format!("The manifest is not right, and the network is left as it is. {invalid}");
+    let invalid = invalid.to_string();
+    let told =
+        format!("The manifest is not right, and the network is left as it is. {}.", sentence(&invalid));
     conditions.add("Ready", Holds::No, "InvalidManifest", &told);
     conditions.add("Progressing", Holds::No, "InvalidManifest", "Correct the manifest first.");
     conditions.add("Degraded", Holds::Yes, "InvalidManifest", &told);

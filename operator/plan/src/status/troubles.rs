@@ -125,6 +125,10 @@ fn of_pod(told: &Trouble) -> (&str, &'static str) {
         "Unschedulable" => {
             (&told.reason, "Make room on the nodes, or ask for less in resources and placement.")
         }
+        "FailedMount" | "CreateContainerConfigError" => (
+            &told.reason,
+            "Make the Secret, ConfigMap or volume that the message names, or correct podTemplate.",
+        ),
         "CrashLoopBackOff" => (&told.reason, "Look at `kubectl logs POD -c peer --previous`."),
         _ => (&told.reason, "Look at `kubectl describe pod POD`."),
     }

@@ -48,6 +48,9 @@ fn each_trouble_says_what_to_do() {
             stop_pod(it, told("Unschedulable", "0/3 nodes are available: unbound PersistentVolumeClaims"));
         }),
         degraded(|it| stop_pod(it, told("Unschedulable", "0/3 nodes are available: Insufficient cpu"))),
+        degraded(|it| {
+            stop_pod(it, told("FailedMount", "MountVolume.SetUp failed : secret \"password\" not found"));
+        }),
         degraded(|it| stop_pod(it, told("CrashLoopBackOff", "container peer: back-off restarting"))),
         degraded(|it| {
             it.delete_pod("net-peers-2");
