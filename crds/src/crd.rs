@@ -70,18 +70,78 @@ mod tests {
         );
     }
 
+    /// Every field below a schema with its path, whether it must be given, and its own schema.
+    fn fields(path: &str, schema: &Value, visit: &mut impl FnMut(&str, bool, &Value)) {
+        let required =
+            |name: &str| schema["required"].as_array().is_some_and(|names| names.iter().any(|it| it == name));
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{name}");
+            visit(&path, required(name), property);
+            fields(&path, property, visit);
+            fields(&format!("{path}[]"), &property["items"], visit);
+        }
+    }
+
     #[test]
     fn every_field_is_described_with_a_sentence() {
-        fn walk(path: &str, schema: &Value) {
-            for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-                let path = format!("{path}.{name}");
-                let description = property["description"].as_str().unwrap_or_default();
-                assert!(description.ends_with('.'), "{path} is described as {description:?}");
-                walk(&path, property);
-                walk(&format!("{path}[]"), &property["items"]);
-            }
+        let mut count = 0;
+        for part in ["spec", "status"] {
+            let schema = &manifest_schema()["properties"][part];
+            fields(part, schema, &mut |path, _, field| {
+                let description = field["description"].as_str().unwrap_or_default();
+                assert!(
+                    description.ends_with('.') && description.contains(' '),
+                    "{path} is described as {description:?}"
+                );
+                count += 1;
+            });
         }
-        walk("spec", &spec_schema());
+        assert!(count > 100, "{count} fields were found");
+    }
+
+    #[test]
+    fn every_field_says_its_default() {
+        fields("spec", &spec_schema(), &mut |path, required, field| {
+            let description = field["description"].as_str().unwrap_or_default().to_lowercase();
+            assert!(required || description.contains("default"), "{path}: {description}");
+            let default = match &field["default"] {
+                Value::Null | Value::Object(_) | Value::Array(_) => return,
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            let told = format!("default {}", default.to_lowercase());
+            let at = description.find(&told).map(|at| &description[at + told.len()..]);
+            let ends = at.is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_alphanumeric()));
+            assert!(ends, "{path} has the default {default} and says: {description}");
+        });
+    }
+
+    #[test]
+    fn every_number_says_its_unit() {
+        /// What is counted.
+        const COUNTED: [&str; 3] = ["peers", "links", "submissions"];
+        /// How durations are written.
+        const TIMES: [&str; 4] = ["ms to ", "s to ", "m to ", "h to "];
+        let mut count = 0;
+        fields("spec", &spec_schema(), &mut |path, _, field| {
+            let description = field["description"].as_str().unwrap_or_default();
+            let says = |words: &[&str]| words.iter().any(|word| description.contains(word));
+            let is_time = field["pattern"].as_str().is_some_and(|pattern| pattern.contains("ms|"));
+            let fits = if field["x-kubernetes-int-or-string"] == true {
+                says(&["in bytes", "in cores"])
+            } else if field["type"] == "integer" {
+                let most = field["maximum"].as_f64().unwrap_or_default();
+                says(&["in seconds"])
+                    || COUNTED.iter().any(|word| description.contains(&format!("to {most} {word}")))
+            } else if is_time {
+                says(&TIMES)
+            } else {
+                return;
+            };
+            assert!(fits, "{path} does not say its unit: {description}");
+            count += 1;
+        });
+        assert!(count >= 20, "{count} numbers were found");
     }
 
     #[test]

@@ -247,7 +247,8 @@ pub struct Limits {
     #[serde(default = "default::links_max")]
     #[schemars(range(min = 1, max = 65536))]
     pub links_max: i32,
-    /// Submissions under way at one peer at most; further ones are refused until some end. 1 to 1000000; default 4096.
+    /// Submissions under way at one peer at most; further ones are refused until some end.
+    /// 1 to 1000000 submissions; default 4096.
     #[serde(default = "default::submissions_max")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub submissions_max: i32,
