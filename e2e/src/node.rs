@@ -1,8 +1,10 @@
 //! A stand-in for scheduler, volume binder and kubelet: pods become ready, and end when they are deleted.
 //!
-//! In namespaces whose name begins with [`WITH_PEERS`] a real `sorcha-peer` runs behind every pod: on an address of 127.0.0.0/8 of its own, with the files
-//! of the pod's ConfigMap and Secret, which are brought up to date as a kubelet does. What decides about a pod is in
-//! the pod: an image that contains `missing` cannot be had, and a volume of class `never` is never bound.
+//! In namespaces whose name begins with [`WITH_PEERS`] a real `sorcha-peer` runs behind every pod: on an address of
+//! 127.0.0.0/8 of its own, with the files of the pod's ConfigMap and Secret, which are brought up to date as a kubelet
+//! does. One that ends by itself is started again, later and later. What decides about a pod is in the pod: an image
+//! that contains `missing` cannot be had, one that contains `broken` does not start, a volume of class `never` is never
+//! bound, and a pod annotated with [`ALWAYS_READY`] is ready whatever its peer says.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -25,6 +27,13 @@ use crate::rest::{Rest, path, runtime};
 
 /// How the namespaces begin in which real peers run.
 pub const WITH_PEERS: &str = "peers-";
+/// Annotation of a pod that is ready in the cluster's eyes as soon as its peer runs: only the peer's own answers tell
+/// then how it is.
+pub const ALWAYS_READY: &str = "tests.example/always-ready";
+/// First and longest wait before a peer that ended is started again; a kubelet's are 10 s and 5 min.
+const RESTART: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
+/// How often it is told that a Secret is missing.
+const COMPLAIN: Duration = Duration::from_secs(2);
 /// How often processes are looked at.
 const TICK: Duration = Duration::from_millis(100);
 /// How often a peer is asked whether it is ready, and whether its files and volumes have changed. A kubelet asks
@@ -118,13 +127,32 @@ struct Pod {
     /// What was told of it last.
     told: Option<Told>,
     restarts: u32,
+    /// How its process ended last, and when it is started again.
+    ended: Option<(Ended, Instant)>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Told {
     Unschedulable,
     NoImage,
     Running { ready: bool, restarts: u32 },
+    Waiting { restarts: u32 },
+}
+
+/// Exit code and last words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Ended {
+    code: i32,
+    words: String,
+}
+
+/// How the process behind a pod is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Runs {
+    Ready,
+    NotReady,
+    /// It ended, and waits to be started again.
+    Not,
 }
 
 impl Work {
@@ -163,6 +191,7 @@ impl Work {
                     look: Instant::now(),
                     told: None,
                     restarts: 0,
+                    ended: None,
                 };
                 self.pods.insert(key, pod);
             }
@@ -250,19 +279,66 @@ impl Work {
                     "reason": "ErrImageNeverPull",
                     "message": "Container image is not present with pull policy of Never",
                 }});
-                self.tell(namespace, name, &status(&pod.object, false, 0, &waiting))?;
+                self.tell(namespace, name, &status(&pod.object, false, 0, &waiting, &Value::Null))?;
                 pod.told = Some(Told::NoImage);
             }
             return Ok(());
         }
-        let ready = if namespace.starts_with(WITH_PEERS) { self.keep_peer(key, pod)? } else { true };
-        let told = Told::Running { ready, restarts: pod.restarts };
-        if pod.told != Some(told) {
-            let running = json!({ "running": { "startedAt": "2026-01-01T00:00:00Z" } });
-            self.tell(namespace, name, &status(&pod.object, ready, pod.restarts, &running))?;
+        if pod.told.is_none()
+            && let Some(secret) = self.missing_secret(namespace, &pod.object)?
+        {
+            return self.complain(key, pod, &secret);
+        }
+        let runs = if namespace.starts_with(WITH_PEERS) { self.keep_peer(key, pod)? } else { Runs::Ready };
+        let always = pod.object["metadata"]["annotations"][ALWAYS_READY].is_string();
+        let ready = runs == Runs::Ready || always && runs == Runs::NotReady;
+        let restarts = pod.restarts;
+        let told =
+            if runs == Runs::Not { Told::Waiting { restarts } } else { Told::Running { ready, restarts } };
+        if pod.told.as_ref() != Some(&told) {
+            let state = match runs {
+                Runs::Not => json!({ "waiting": {
+                    "reason": "CrashLoopBackOff", "message": "back-off restarting failed container",
+                }}),
+                _ => json!({ "running": { "startedAt": "2026-01-01T00:00:00Z" } }),
+            };
+            let last = pod.ended.as_ref().map_or(Value::Null, |(ended, _)| {
+                json!({ "terminated": { "reason": "Error", "exitCode": ended.code, "message": ended.words } })
+            });
+            self.tell(namespace, name, &status(&pod.object, ready, restarts, &state, &last))?;
             pod.told = Some(told);
         }
         Ok(())
+    }
+
+    /// Of the Secrets that a pod mounts the first that is not there.
+    fn missing_secret(&self, namespace: &str, pod: &Value) -> anyhow::Result<Option<String>> {
+        for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {
+            if let Some(secret) = volume["secret"]["secretName"].as_str()
+                && self.rest.get(&path("secrets", namespace, secret))?.is_none()
+            {
+                return Ok(Some(secret.to_owned()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Nothing in the pod's status tells of it, only an Event, as with a kubelet.
+    fn complain(&self, (namespace, name): &Key, pod: &mut Pod, secret: &str) -> anyhow::Result<()> {
+        pod.look = Instant::now() + COMPLAIN;
+        let now = jiff::Timestamp::now();
+        let event = json!({
+            "apiVersion": "v1", "kind": "Event",
+            "metadata": { "name": format!("{name}.{}", now.as_millisecond()), "namespace": namespace },
+            "involvedObject": {
+                "apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": name,
+                "uid": pod.object["metadata"]["uid"],
+            },
+            "reason": "FailedMount", "type": "Warning", "source": { "component": "kubelet" },
+            "message": format!("MountVolume.SetUp failed for volume \"{secret}\" : secret \"{secret}\" not found"),
+            "firstTimestamp": format!("{now:.0}"), "lastTimestamp": format!("{now:.0}"), "count": 1,
+        });
+        self.rest.create(&path("events", namespace, ""), &event)?.ok().map(drop)
     }
 
     fn tell(&self, namespace: &str, name: &str, status: &Value) -> anyhow::Result<()> {
@@ -270,22 +346,37 @@ impl Work {
         self.rest.merge(&at, &json!({ "status": status }))?.ok().map(drop)
     }
 
-    /// Whether the peer behind the pod is ready; it is started where it does not run.
-    fn keep_peer(&self, key: &Key, pod: &mut Pod) -> anyhow::Result<bool> {
+    /// How the peer behind the pod is; it is started where it does not run.
+    fn keep_peer(&self, key: &Key, pod: &mut Pod) -> anyhow::Result<Runs> {
         let (namespace, name) = key;
         let address = address_of(namespace, name);
         if let Some(process) = &mut pod.process {
-            if process.try_wait()?.is_none() {
+            let Some(status) = process.try_wait()? else {
                 self.write_files(key, &pod.object)?;
-                return Ok(is_ready(address));
-            }
+                return Ok(if is_ready(address) { Runs::Ready } else { Runs::NotReady });
+            };
             pod.process = None;
+            let [first, longest] = RESTART;
+            let wait = first.saturating_mul(1 << pod.restarts.min(10)).min(longest);
             pod.restarts += 1;
+            let log = self.directory.join(namespace).join(name).join("peer.log");
+            let words = std::fs::read_to_string(log).unwrap_or_default();
+            let words = words.lines().next_back().unwrap_or_default().to_owned();
+            let ended = Ended { code: status.code().unwrap_or(137), words };
+            pod.ended = Some((ended, Instant::now() + wait));
+        }
+        if pod.ended.as_ref().is_some_and(|(_, again)| *again > Instant::now()) {
+            return Ok(Runs::Not);
         }
         let at = self.write_files(key, &pod.object)?;
         let config = std::fs::read_to_string(at.join("config/peer.yaml"))?;
         let log = std::fs::File::options().create(true).append(true).open(at.join("peer.log"))?;
-        let process = programs::command("sorcha-peer")
+        let mut command = programs::command("sorcha-peer");
+        let containers = pod.object["spec"]["containers"].as_array().into_iter().flatten();
+        if containers.into_iter().any(|container| text(&container["image"]).contains("broken")) {
+            command.env("SORCHA_LOG_LEVEL", "broken");
+        }
+        let process = command
             .args(["run", "--config"])
             .arg(at.join("config/peer.yaml"))
             .env("SORCHA_NAME", name)
@@ -302,7 +393,7 @@ impl Work {
             .stderr(log)
             .spawn()?;
         pod.process = Some(process);
-        Ok(false)
+        Ok(Runs::NotReady)
     }
 
     /// The files of its ConfigMap and Secret, as they are now.
@@ -376,8 +467,8 @@ fn claims(pod: &Value) -> Vec<String> {
         .collect()
 }
 
-/// The status of a pod all of whose containers are in one state.
-fn status(pod: &Value, ready: bool, restarts: u32, state: &Value) -> Value {
+/// The status of a pod all of whose containers are in one state, and were in another before.
+fn status(pod: &Value, ready: bool, restarts: u32, state: &Value, last: &Value) -> Value {
     let address =
         address_of(&text(&pod["metadata"]["namespace"]), &text(&pod["metadata"]["name"])).to_string();
     let containers = |of: &str| -> Vec<Value> {
@@ -385,7 +476,7 @@ fn status(pod: &Value, ready: bool, restarts: u32, state: &Value) -> Value {
         all.map(|container| {
             json!({
                 "name": container["name"], "image": container["image"], "imageID": "", "ready": ready,
-                "started": ready, "restartCount": restarts, "state": state,
+                "started": ready, "restartCount": restarts, "state": state, "lastState": last,
             })
         })
         .collect()

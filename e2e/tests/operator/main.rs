@@ -7,6 +7,7 @@ mod faults;
 mod harness;
 mod monitoring;
 mod objects;
+mod peers;
 mod quiet;
 mod rights;
 mod space;

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sorcha_e2e::wait;
+use sorcha_e2e::{helm, programs, rest, wait};
 
-use crate::space::{SOON, Space, condition, lines, on_every_server};
+use crate::quiet::say;
+use crate::space::{SOON, Space, condition, create_namespace, lines, on_every_server};
 
 /// Every object of the network `a` of one pool that is put back when it is touched, with an edit that spoils it.
 /// The CA Secret is not among them: it is made once and never written over.
@@ -70,6 +71,19 @@ fn difference(at: &str, wanted: &Value, found: &Value) -> String {
     differ.map(|name| difference(&format!("{at}/{name}"), &wanted[name], &found[name])).collect()
 }
 
+/// Plural of a kind that `render` prints.
+fn resource(kind: &str) -> anyhow::Result<&'static str> {
+    Ok(match kind {
+        "ServiceAccount" => "serviceaccounts",
+        "ConfigMap" => "configmaps",
+        "Service" => "services",
+        "StatefulSet" => "statefulsets",
+        "PodDisruptionBudget" => "poddisruptionbudgets",
+        "NetworkPolicy" => "networkpolicies",
+        other => anyhow::bail!("{other} is no kind that a network is known to have"),
+    })
+}
+
 #[test]
 fn every_example_yields_its_objects() -> anyhow::Result<()> {
     on_every_server("every_example_yields_its_objects", |space| {
@@ -77,43 +91,68 @@ fn every_example_yields_its_objects() -> anyhow::Result<()> {
         let operator = space.operator()?;
         let mut networks = Vec::new();
         for file in std::fs::read_dir(examples)? {
-            let text = std::fs::read_to_string(file?.path())?;
-            for document in text.split("\n---\n") {
-                let mut network: Value = serde_saphyr::from_str(document)?;
+            let file = file?.path();
+            for mut network in helm::documents(&std::fs::read_to_string(&file)?)? {
                 if network["kind"] != "SorchaPeerNetwork" {
                     continue;
                 }
                 network["metadata"]["namespace"] = json!(space.name);
-                // The node here has no class `fast`.
                 let name = network["metadata"]["name"].as_str().context("an example has a name")?.to_owned();
                 space.world.rest.create(&space.path("sorchapeernetworks", ""), &network)?.ok()?;
-                networks.push((name, network));
+                let said = programs::operator(&["render", "-f", &file.to_string_lossy()])?.ok()?;
+                networks.push((name, network, helm::documents(&said.text())?));
             }
         }
-        anyhow::ensure!(networks.len() >= 2, "{} examples", networks.len());
-        for (name, network) in networks {
-            let wanted: i64 = network["spec"]["replicas"].as_i64().unwrap_or(1);
-            let set = space.await_held("statefulsets", &format!("{name}-peers"), |set| {
-                set["spec"]["replicas"] == json!(wanted)
-            })?;
-            anyhow::ensure!(set["metadata"]["ownerReferences"][0]["name"] == json!(name), "{set}");
-            for (resource, object) in [
-                ("serviceaccounts", name.clone()),
-                ("services", name.clone()),
-                ("services", format!("{name}-peers")),
-                ("configmaps", format!("{name}-peers")),
-                ("configmaps", format!("{name}-trust")),
-                ("secrets", format!("{name}-peers-tls")),
-                ("secrets", format!("{name}-ca")),
-                ("poddisruptionbudgets", name.clone()),
-                ("networkpolicies", name.clone()),
-            ] {
-                space.await_held(resource, &object, |_| true)?;
+        anyhow::ensure!(networks.len() >= 6, "{} examples", networks.len());
+        for (name, network, rendered) in networks {
+            let mut objects = Vec::new();
+            for object in &rendered {
+                let kind = object["kind"].as_str().unwrap_or_default();
+                // This server does not know the kind.
+                if kind != "PodMonitor" {
+                    objects.push((resource(kind)?, object["metadata"]["name"].clone()));
+                }
             }
-            // Every peer finds its certificate.
-            space.await_held("secrets", &format!("{name}-peers-tls"), |held| {
-                (0..wanted).all(|ordinal| held["data"][format!("{name}-peers-{ordinal}.crt")].is_string())
-            })?;
+            let pools = network["spec"]["pools"].as_array().into_iter().flatten();
+            let pools: Vec<(String, i64)> = pools
+                .map(|pool| {
+                    (
+                        pool["name"].as_str().unwrap_or_default().to_owned(),
+                        pool["replicas"].as_i64().unwrap_or(3),
+                    )
+                })
+                .chain([("peers".to_owned(), network["spec"]["replicas"].as_i64().unwrap_or(3))])
+                .collect();
+            anyhow::ensure!(
+                objects.iter().filter(|(resource, _)| *resource == "statefulsets").count() == pools.len(),
+                "{name}: {objects:?}"
+            );
+            for (resource, object) in &objects {
+                let object = object.as_str().context("an object has a name")?;
+                let held = space.await_held(resource, object, |_| true)?;
+                let owner = &held["metadata"]["ownerReferences"][0];
+                anyhow::ensure!(
+                    owner["name"] == json!(name) && owner["kind"] == "SorchaPeerNetwork",
+                    "{held}"
+                );
+            }
+            space.await_held("secrets", &format!("{name}-ca"), |_| true)?;
+            space.await_held("configmaps", &format!("{name}-trust"), |_| true)?;
+            for (pool, replicas) in &pools {
+                space.await_held("statefulsets", &format!("{name}-{pool}"), |set| {
+                    set["spec"]["replicas"] == json!(replicas)
+                })?;
+                // Every peer finds its certificate.
+                space.await_held("secrets", &format!("{name}-{pool}-tls"), |held| {
+                    (0..*replicas)
+                        .all(|ordinal| held["data"][format!("{name}-{pool}-{ordinal}.crt")].is_string())
+                })?;
+            }
+            say(&format!(
+                "{name}: {} objects, as render prints them, and {} Secrets",
+                objects.len(),
+                pools.len() + 1
+            ));
         }
         drop(operator);
         Ok(())
@@ -270,6 +309,67 @@ fn two_networks_in_one_namespace_do_not_touch() -> anyhow::Result<()> {
                 "{resource} {name} was touched"
             );
         }
+        drop(operator);
+        Ok(())
+    })
+}
+
+#[test]
+fn equal_names_in_two_namespaces_do_not_touch() -> anyhow::Result<()> {
+    on_every_server("equal_names_in_two_namespaces_do_not_touch", |space| {
+        let [here, there] = ["equal-names-here", "equal-names-there"];
+        create_namespace(space.world, there)?;
+        // One operator for both.
+        let space =
+            &Space::create_with(space.world, here, &[&format!("watchNamespaces=[{here:?},{there:?}]")])?;
+        let rest = &space.world.rest;
+        let beyond = |resource: &str, name: &str| rest::path(resource, there, name);
+        let operator = space.operator()?;
+        space.network("a", &json!({ "replicas": 1 }))?;
+        let other = json!({
+            "apiVersion": "sorcha.org/v1alpha1", "kind": "SorchaPeerNetwork",
+            "metadata": { "name": "a", "namespace": there }, "spec": { "replicas": 2 },
+        });
+        rest.create(&beyond("sorchapeernetworks", ""), &other)?.ok()?;
+        space.await_ready("a")?;
+        wait::until("the other one is ready", SOON, || {
+            let held = rest.get(&beyond("sorchapeernetworks", "a")).ok()??;
+            (condition(&held, "Ready")?["status"] == "True").then_some(())
+        })?;
+        space.await_rest()?;
+        let authority = |held: Option<Value>| held.map(|held| held["data"]["tls.crt"].clone());
+        let theirs = authority(rest.get(&beyond("secrets", "a-ca"))?);
+        anyhow::ensure!(
+            authority(space.get("secrets", "a-ca")?) != theirs,
+            "each has an authority of its own"
+        );
+        let kept: Vec<(&str, &str, Value)> = owned()
+            .into_iter()
+            .map(|(resource, name, _)| Ok((resource, name, space.held(resource, name)?)))
+            .collect::<anyhow::Result<_>>()?;
+        let since = Timestamp::now();
+        let change = json!({ "spec": { "replicas": 1, "log": { "level": "debug" } } });
+        rest.merge(&beyond("sorchapeernetworks", "a"), &change)?.ok()?;
+        wait::until("the other one's file is written", SOON, || {
+            let held = rest.get(&beyond("configmaps", "a-peers")).ok()??;
+            held["data"]["peer.yaml"].as_str()?.contains("debug").then_some(())
+        })?;
+        rest.delete(&beyond("sorchapeernetworks", "a"), &json!({}))?.ok()?;
+        wait::until("its objects go with it", SOON, || {
+            matches!(rest.get(&beyond("statefulsets", "a-peers")), Ok(None)).then_some(())
+        })?;
+        space.await_rest()?;
+        let strays: Vec<_> = space.writes(since).into_iter().filter(|it| it.namespace == here).collect();
+        anyhow::ensure!(strays.is_empty(), "written here meanwhile:\n{}", lines(&strays));
+        for (resource, name, before) in kept {
+            let after = space.held(resource, name)?;
+            anyhow::ensure!(
+                before["metadata"]["uid"] == after["metadata"]["uid"],
+                "{resource} {name} was touched"
+            );
+        }
+        space.await_ready("a")?;
+        say("two networks of one name: 0 writes to the one while the other was changed and deleted");
         drop(operator);
         Ok(())
     })

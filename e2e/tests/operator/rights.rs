@@ -189,6 +189,12 @@ fn live(space: &Space<'_>) -> anyhow::Result<()> {
             held.is_some_and(|held| held["metadata"]["labels"]["app.kubernetes.io/part-of"] == "sorcha")
         })?;
     }
+    let at = team.at("podmonitors", "a");
+    let uid = world.rest.get(&at)?.context("it is there")?["metadata"]["uid"].clone();
+    world.rest.delete(&at, &json!({}))?.ok()?;
+    team.await_held("it is made again", "podmonitors", "a", |held| {
+        held.is_some_and(|held| held["metadata"]["uid"] != uid)
+    })?;
     // What another version has left behind goes.
     for resource in ["serviceaccounts", "poddisruptionbudgets"] {
         let mut left = world.rest.get(&team.at(resource, "a"))?.context("it is there")?;

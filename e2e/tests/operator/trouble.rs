@@ -47,6 +47,29 @@ fn an_authority_that_cannot_be_used_is_reported_and_kept() -> anyhow::Result<()>
 }
 
 #[test]
+fn a_lost_authority_is_reported_and_not_made_anew() -> anyhow::Result<()> {
+    on_newest_server("a_lost_authority_is_reported_and_not_made_anew", |space| {
+        space.network("a", &json!({ "replicas": 1 }))?;
+        let operator = space.operator()?;
+        space.await_ready("a")?;
+        let mut kept = space.held("secrets", "a-ca")?;
+        space.world.rest.delete(&space.path("secrets", "a-ca"), &json!({}))?.ok()?;
+        // Another root would cut every peer off from the others.
+        tells(space, "a", "CertificatesReady", "False", &["a-ca"])?;
+        space.await_condition("a", "Degraded", "True", Some("AuthorityMissing"))?;
+        is_bounded(space, "without its authority")?;
+        anyhow::ensure!(space.get("secrets", "a-ca")?.is_none(), "it was made anew");
+        for name in ["uid", "resourceVersion", "creationTimestamp", "managedFields"] {
+            kept["metadata"].as_object_mut().map(|metadata| metadata.remove(name));
+        }
+        space.world.rest.create(&space.path("secrets", ""), &kept)?.ok()?;
+        space.await_condition("a", "CertificatesReady", "True", None)?;
+        drop(operator);
+        Ok(())
+    })
+}
+
+#[test]
 fn an_exceeded_quota_is_reported() -> anyhow::Result<()> {
     on_every_server("an_exceeded_quota_is_reported", |space| {
         let quota = json!({
@@ -131,6 +154,78 @@ fn a_volume_that_never_binds_is_reported() -> anyhow::Result<()> {
         let operator = space.operator()?;
         tells(space, "a", "Degraded", "True", &["PersistentVolumeClaims", "storage.className"])?;
         is_bounded(space, "with a volume that never binds")?;
+        drop(operator);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_contradiction_that_only_the_operator_sees_is_reported() -> anyhow::Result<()> {
+    on_newest_server("a_contradiction_that_only_the_operator_sees_is_reported", |space| {
+        // A word that could be a filter passes the API server.
+        space.network("a", &json!({ "replicas": 1, "log": { "level": "loud" } }))?;
+        let operator = space.operator()?;
+        for kind in ["Ready", "Progressing"] {
+            space.await_condition("a", kind, "False", Some("InvalidManifest"))?;
+        }
+        tells(space, "a", "Degraded", "True", &["spec.log.level", "'loud'"])?;
+        is_bounded(space, "with a manifest that contradicts itself")?;
+        anyhow::ensure!(space.get("statefulsets", "a-peers")?.is_none(), "nothing is made of it");
+        space.change("a", &json!({ "log": { "level": "debug" } }))?;
+        space.await_ready("a")?;
+        // Later on it leaves everything as it is.
+        let before = space.held("statefulsets", "a-peers")?;
+        space.change("a", &json!({ "log": { "level": "quiet" } }))?;
+        tells(space, "a", "Degraded", "True", &["spec.log.level", "'quiet'"])?;
+        space.await_rest()?;
+        let after = space.held("statefulsets", "a-peers")?;
+        anyhow::ensure!(after["metadata"]["generation"] == before["metadata"]["generation"], "{after}");
+        drop(operator);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_pod_template_that_no_server_takes_is_reported() -> anyhow::Result<()> {
+    on_every_server("a_pod_template_that_no_server_takes_is_reported", |space| {
+        let beside = |ports: serde_json::Value| json!({ "spec": { "containers": [{ "name": "app", "image": "app:1", "ports": ports }] } });
+        let wrong = beside(json!([{ "containerPort": 70_000 }]));
+        space.network("a", &json!({ "replicas": 1, "podTemplate": wrong }))?;
+        let operator = space.operator()?;
+        tells(space, "a", "Degraded", "True", &["StatefulSet a-peers", "containerPort", "70000"])?;
+        is_bounded(space, "with an invalid podTemplate")?;
+        let left: Vec<_> = ["services", "configmaps"]
+            .iter()
+            .filter(|resource| matches!(space.get(resource, "a-peers"), Ok(Some(_))))
+            .collect();
+        anyhow::ensure!(left.is_empty(), "nothing of it is put in place: {left:?}");
+        space.change("a", &json!({ "podTemplate": beside(json!([{ "containerPort": 7000 }])) }))?;
+        space.await_held("statefulsets", "a-peers", |set| set["spec"].to_string().contains(":7000"))?;
+        drop(operator);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_secret_that_is_missing_is_reported() -> anyhow::Result<()> {
+    on_newest_server("a_secret_that_is_missing_is_reported", |space| {
+        let template = json!({ "spec": {
+            "containers": [{
+                "name": "app", "image": "app:1", "volumeMounts": [{ "name": "password", "mountPath": "/password" }],
+                "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
+            }],
+            "volumes": [{ "name": "password", "secret": { "secretName": "app-password" } }],
+        }});
+        space.network("a", &json!({ "replicas": 1, "podTemplate": template }))?;
+        let operator = space.operator()?;
+        tells(space, "a", "Degraded", "True", &["app-password", "not found", "podTemplate"])?;
+        is_bounded(space, "with a missing Secret")?;
+        let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "app-password" } });
+        space.world.rest.create(&space.path("secrets", ""), &secret)?.ok()?;
+        space.await_ready("a")?;
+        space.await_held("sorchapeernetworks", "a", |held| {
+            !held["status"].to_string().contains("app-password")
+        })?;
         drop(operator);
         Ok(())
     })
