@@ -210,7 +210,7 @@ pub enum TolerationOperator {
     Exists,
 }
 
-/// What a taint does to pods that do not tolerate it.
+/// Effect of the taint: `NoSchedule`, `PreferNoSchedule` or `NoExecute`; default: every effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TaintEffect {
     /// None is put there.
