@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -167,6 +168,7 @@ fn what_is_deleted_or_edited_by_hand_is_put_back() -> anyhow::Result<()> {
         let operator = space.operator()?;
         space.await_ready("a")?;
         space.await_rest()?;
+        let begin = Instant::now();
         for (resource, name, edit) in owned() {
             let at = space.path(resource, name);
             let wanted = meant(&space.held(resource, name)?);
@@ -195,6 +197,12 @@ fn what_is_deleted_or_edited_by_hand_is_put_back() -> anyhow::Result<()> {
                 await_meant(space, resource, name, &wanted, "its deletion")?;
             }
         }
+        say(&format!(
+            "{} objects of {} kinds put back after an edit, loss of labels, loss of owner, deletion: {:.1} s in all",
+            owned().len(),
+            owned().iter().map(|(resource, ..)| resource).collect::<BTreeSet<_>>().len(),
+            begin.elapsed().as_secs_f32()
+        ));
         space.await_ready("a")?;
         space.await_rest()?;
         drop(operator);

@@ -15,7 +15,7 @@ use sorcha_e2e::node::{ALWAYS_READY, address_of};
 use sorcha_e2e::programs::{self, Said};
 use sorcha_e2e::{rest, wait};
 
-use crate::quiet::{is_bounded, say};
+use crate::quiet::{idle, is_bounded, say};
 use crate::space::{SOON, Space, condition, on_newest_server};
 
 /// A rollout takes a few times what a single step takes.
@@ -243,6 +243,21 @@ fn peers_are_replaced_one_at_a_time_in_use() -> anyhow::Result<()> {
             ids.len(),
             used.longest_gap().as_secs_f32()
         ));
+        Ok(())
+    })
+}
+
+#[test]
+fn peers_at_rest_cost_no_write() -> anyhow::Result<()> {
+    on_newest_server("peers_at_rest_cost_no_write", |space| {
+        let operator = space.operator()?;
+        network(space, 3, &json!({}))?;
+        space.await_rest()?;
+        let since = Timestamp::now();
+        space.stays_quiet(idle()).with_context(|| operator.last_words())?;
+        let asked = space.world.audit.since(&space.user(), since);
+        let reads = asked.iter().filter(|request| request.resource != "leases").count();
+        say(&format!("3 real peers at rest for {:?}: 0 writes, {reads} reads", idle()));
         Ok(())
     })
 }
