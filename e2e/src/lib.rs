@@ -8,6 +8,7 @@ pub mod audit;
 pub mod chart;
 pub mod cluster;
 pub mod helm;
+pub mod image;
 pub mod network;
 pub mod node;
 pub mod operator;

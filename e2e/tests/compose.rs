@@ -3,7 +3,6 @@
 //! Runs where a container engine answers, with Compose as its plugin or as `docker-compose`, and where
 //! `cargo xtask image peer` has been run; elsewhere it is skipped.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 use sorcha_e2e::cluster::{clone, figure};
 use sorcha_e2e::programs::{self, Said};
-use sorcha_e2e::{skip, wait};
+use sorcha_e2e::{image, skip, wait};
 
 /// Peers in the file.
 const PEERS: usize = 10;
@@ -86,13 +85,6 @@ fn compose() -> Result<Vec<&'static str>, &'static str> {
     Err("the container engine has no Compose: install its plugin, or docker-compose")
 }
 
-/// What `cargo xtask image peer` has written.
-fn archive() -> Option<PathBuf> {
-    let target = programs::directory();
-    let found = target.ancestors().map(|at| at.join("images/sorcha-peer.docker.tar"));
-    found.into_iter().find(|path| Path::new(path).is_file())
-}
-
 #[test]
 fn ten_peers_under_compose_link_and_pass_a_transaction_on() -> anyhow::Result<()> {
     let test = "ten_peers_under_compose_link_and_pass_a_transaction_on";
@@ -100,8 +92,8 @@ fn ten_peers_under_compose_link_and_pass_a_transaction_on() -> anyhow::Result<()
         Ok(compose) => compose,
         Err(reason) => skip!(test, reason),
     };
-    let Some(archive) = archive() else {
-        skip!(test, "no image here: run `cargo xtask image peer`");
+    let Some(archive) = image::archive("sorcha-peer", "docker") else {
+        skip!(test, image::MISSING);
     };
     let mut load = Command::new("docker");
     programs::run(load.arg("load").arg("-i").arg(archive))?.ok()?;

@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// Tag of the images [default: the version]
     #[arg(long)]
     tag: Option<String>,
+    /// Build nothing, take the static programs of this directory.
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
 }
 
 /// What there are images of.
@@ -98,7 +101,10 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         None => directory(workspace)?,
     };
     let programs = args.program.map_or(Program::ALL.to_vec(), |program| vec![program]);
-    build(workspace, &programs, &directory, args.tag.as_deref())
+    match &args.programs {
+        Some(built) => write_all(&programs, built, &directory, args.tag.as_deref()),
+        None => build(workspace, &programs, &directory, args.tag.as_deref()),
+    }
 }
 
 /// Where images are written unless the command line says otherwise.
@@ -140,7 +146,12 @@ pub(crate) fn build(
     }
     cargo.env(flags_variable(), flags());
     run_command(&mut cargo)?;
-    let built = workspace.target_directory()?.join(TARGET).join(PROFILE);
+    say(&format!("built in {}", human(started.elapsed())));
+    write_all(programs, &workspace.target_directory()?.join(TARGET).join(PROFILE), directory, tag)
+}
+
+/// Writes the images of programs that are there.
+fn write_all(programs: &[Program], built: &Path, directory: &Path, tag: Option<&str>) -> Result<()> {
     std::fs::create_dir_all(directory).with_context(|| format!("{} cannot be made", directory.display()))?;
     for program in programs {
         let path = built.join(program.name());
@@ -151,12 +162,7 @@ pub(crate) fn build(
         write(directory, *program, &archives)?;
         say(&format!("{}:{tag} sha256:{}", program.name(), archives.id));
     }
-    say(&format!(
-        "image: {} images in {}, {}",
-        programs.len(),
-        directory.display(),
-        human(started.elapsed())
-    ));
+    say(&format!("image: {} images in {}", programs.len(), directory.display()));
     Ok(())
 }
 
