@@ -26,6 +26,10 @@ use crate::programs::{self, Said};
 pub const RELEASE: &str = "sorcha";
 /// Where the operator runs.
 pub const OPERATOR_NAMESPACE: &str = "sorcha-system";
+/// Name of the definition.
+const DEFINITION: &str = "sorchapeernetworks.sorcha.org";
+/// An earlier version of the chart; what it is, stands beside it.
+const CHART_BEFORE: &str = "e2e/fixtures/chart/sorcha-operator-0.1.0-before.tgz";
 
 /// A cluster to test on.
 pub struct Cluster {
@@ -109,9 +113,27 @@ impl Cluster {
     /// enforces the restricted Pod Security standard.
     pub fn upgrade(&self, set: &[&str]) -> anyhow::Result<()> {
         self.kubectl_with(&["apply"], &network::namespace(OPERATOR_NAMESPACE))?.ok()?;
-        let chart = chart();
-        let mut args = vec!["upgrade", "--install", RELEASE, chart.as_str(), "-n", OPERATOR_NAMESPACE];
-        args.extend(["--reset-values", "--wait", "--timeout", "120s"]);
+        self.deploy(&["upgrade", "--install", RELEASE, &chart(), "--reset-values"], set)
+    }
+
+    /// Upgrades what is installed to the chart of this clone as its documentation says: values that were set stay.
+    pub fn upgrade_as_documented(&self) -> anyhow::Result<()> {
+        self.deploy(&["upgrade", RELEASE, &chart(), "--reset-then-reuse-values"], &[])
+    }
+
+    /// The chart of an earlier version in place of this one, its definition too: that takes every network with it.
+    pub fn install_before(&self, set: &[&str]) -> anyhow::Result<()> {
+        ensure!(self.is_own(), "this ends every network of the cluster: only the test node bears it");
+        let end = ["uninstall", RELEASE, "-n", OPERATOR_NAMESPACE, "--ignore-not-found", "--wait"];
+        self.helm(&end)?.ok()?;
+        self.kubectl(&["delete", "crd", DEFINITION, "--ignore-not-found", "--timeout=120s"])?.ok()?;
+        self.deploy(&["install", RELEASE, &clone(CHART_BEFORE)], set)
+    }
+
+    /// Calls helm, and waits until the operator is ready.
+    fn deploy(&self, call: &[&str], set: &[&str]) -> anyhow::Result<()> {
+        let mut args = call.to_vec();
+        args.extend(["-n", OPERATOR_NAMESPACE, "--wait", "--timeout", "120s"]);
         args.extend(set.iter().flat_map(|value| ["--set", value]));
         let said = self.helm(&args)?;
         if said.code != Some(0) {
