@@ -84,13 +84,23 @@ pub(crate) struct Node {
     pub(crate) version: &'static str,
 }
 
+/// What a node needs.
+fn node_sets() -> Vec<&'static Set> {
+    let mut wanted = vec![&RELEASES[1], &HELM[0]];
+    wanted.extend(&NODE);
+    wanted
+}
+
+/// Whether what a node needs is built or can be; an error says what is missing.
+pub(crate) fn check_node() -> Result<()> {
+    check_go(&missing(&directory()?, &node_sets()))
+}
+
 /// Builds what a node needs and says where it lies.
 pub(crate) fn node() -> Result<Node> {
     let assets = directory()?;
     let newest = &RELEASES[1];
-    let mut wanted = vec![newest, &HELM[0]];
-    wanted.extend(&NODE);
-    build(&assets, &wanted)?;
+    build(&assets, &node_sets())?;
     Ok(Node {
         kubernetes: assets.join(newest.directory),
         coredns: assets.join("coredns/coredns"),
@@ -100,13 +110,23 @@ pub(crate) fn node() -> Result<Node> {
     })
 }
 
+/// Directories in which `kubectl` and `helm` lie once they are built.
+pub(crate) fn clients() -> Result<[PathBuf; 2]> {
+    let assets = directory()?;
+    Ok([assets.join(RELEASES[1].directory), assets.join(HELM[0].directory)])
+}
+
 /// Builds Helm alone, where it is missing.
 pub(crate) fn helm() -> Result<()> {
     build(&directory()?, &HELM.iter().collect::<Vec<_>>())
 }
 
-fn build(directory: &Path, wanted: &[&Set]) -> Result<()> {
-    let missing: Vec<&&Set> = wanted.iter().filter(|set| !set.is_built(directory)).collect();
+fn missing<'a>(directory: &Path, wanted: &[&'a Set]) -> Vec<&'a Set> {
+    wanted.iter().copied().filter(|set| !set.is_built(directory)).collect()
+}
+
+/// Whether these can be built; an error says which Go it takes.
+fn check_go(missing: &[&Set]) -> Result<()> {
     if let Some(newest) = missing.iter().filter_map(|set| set.go).max() {
         let found = go::version(OTHERWISE)?;
         ensure!(
@@ -118,6 +138,12 @@ fn build(directory: &Path, wanted: &[&Set]) -> Result<()> {
             newest.1,
         );
     }
+    Ok(())
+}
+
+fn build(directory: &Path, wanted: &[&Set]) -> Result<()> {
+    let missing = missing(directory, wanted);
+    check_go(&missing)?;
     for set in missing {
         set.build(directory).with_context(|| format!("{} {} is not built", set.what, set.version))?;
     }

@@ -16,7 +16,7 @@ mod volumes;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Subcommand;
 
 use crate::shell::{Workspace, say};
@@ -48,6 +48,8 @@ enum Verb {
     Down,
     /// Whether it runs, and what runs on it.
     Status,
+    /// Whether this machine can hold a node; says what is missing, and changes nothing.
+    Check,
     /// Test the operator and the network on the node, or on the cluster of KUBECONFIG.
     Test(test::Args),
     /// The node's first process.
@@ -65,6 +67,7 @@ pub(crate) fn run(workspace: impl FnOnce() -> Result<Workspace>, args: &Args) ->
         Verb::Up(args) => up::run(&workspace()?, &layout, args),
         Verb::Down => down::run(&layout),
         Verb::Status => status(&layout),
+        Verb::Check => check(&layout),
         Verb::Test(args) => test::run(&workspace()?, &layout, args),
         Verb::Node => node::run(&layout),
         Verb::Volumes => volumes::run(&layout),
@@ -80,6 +83,17 @@ fn status(layout: &Layout) -> Result<()> {
     let kubectl = kubectl::Kubectl::new(layout);
     say(kubectl.run(&["get", "nodes", "-o", "wide"])?.trim_end());
     say(kubectl.run(&["get", "pods", "-A", "-o", "wide"])?.trim_end());
+    Ok(())
+}
+
+fn check(layout: &Layout) -> Result<()> {
+    node::check_machine()?;
+    packages::check()?;
+    crate::assets::check_node()?;
+    if up::running(layout).is_some() {
+        bail!("a node runs here already: `cargo xtask cluster down` ends it");
+    }
+    say("this machine can hold a node");
     Ok(())
 }
 

@@ -146,5 +146,12 @@ pub(super) fn check_machine() -> Result<()> {
     let mut probe = Command::new("unshare");
     probe.args(["--mount", "--net", "--pid", "--fork", "--mount-proc", "true"]);
     output(&mut probe).context("this machine gives no namespaces, which a node needs")?;
+    // One of a node that runs is proof enough.
+    for directory in super::cgroups().into_iter().filter(|directory| !directory.exists()) {
+        let made = std::fs::create_dir(&directory).and_then(|()| std::fs::remove_dir(&directory));
+        made.with_context(|| {
+            format!("a node needs a cgroup of its own, and {} cannot be made", directory.display())
+        })?;
+    }
     Ok(())
 }

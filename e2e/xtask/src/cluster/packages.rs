@@ -22,18 +22,29 @@ const NEEDED: [(&str, &str); 7] = [
 const DIRECTORIES: [&str; 6] =
     ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
+/// Packages that are not there.
+fn missing() -> Vec<&'static str> {
+    NEEDED.iter().filter(|(file, _)| !is_there(file)).map(|(_, package)| *package).collect()
+}
+
+/// An error says what is missing and cannot be installed from here.
+pub(super) fn check() -> Result<()> {
+    let missing = missing();
+    if !missing.is_empty() && !is_there("apt-get") {
+        let list = missing.join(" ");
+        bail!("a node needs programs that are missing here: install what Debian calls {list}");
+    }
+    Ok(())
+}
+
 /// Installs what is missing.
 pub(super) fn ensure() -> Result<()> {
-    let missing: Vec<&str> =
-        NEEDED.iter().filter(|(file, _)| !is_there(file)).map(|(_, package)| *package).collect();
+    check()?;
+    let missing = missing();
     if missing.is_empty() {
         return Ok(());
     }
-    let list = missing.join(" ");
-    if !is_there("apt-get") {
-        bail!("a node needs programs that are missing here: install what Debian calls {list}");
-    }
-    say(&format!("Installing {list}"));
+    say(&format!("Installing {}", missing.join(" ")));
     let apt = |args: &[&str]| -> Result<String> {
         let mut apt = Command::new("apt-get");
         output(

@@ -7,7 +7,7 @@ mod http;
 mod network;
 
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -37,6 +37,9 @@ pub(crate) struct Args {
     /// Build in debug: compiles faster, runs slower.
     #[arg(long)]
     debug: bool,
+    /// Build nothing, run the programs of this directory.
+    #[arg(long, value_name = "DIR", conflicts_with = "debug")]
+    programs: Option<PathBuf>,
 }
 
 /// The two programs, built.
@@ -44,6 +47,20 @@ pub(crate) struct Args {
 struct Programs {
     peer: PathBuf,
     operator: PathBuf,
+}
+
+impl Programs {
+    /// Those of a directory.
+    fn at(directory: &Path) -> Result<Self> {
+        let program = |name: &str| {
+            let path = directory.join(name);
+            let missing =
+                || Usage(format!("there is no {}: build it, or leave --programs out", path.display()));
+            ensure!(path.is_file(), missing());
+            Ok(path)
+        };
+        Ok(Self { peer: program("sorcha-peer")?, operator: program("sorcha-operator")? })
+    }
 }
 
 /// Builds, then runs or checks.
@@ -54,7 +71,10 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let missing =
         || Usage(format!("the manifest {} does not exist; name another with --file", file.display()));
     ensure!(file.is_file(), missing());
-    let programs = build(workspace, args.debug)?;
+    let programs = match &args.programs {
+        Some(directory) => Programs::at(&std::path::absolute(directory)?)?,
+        None => build(workspace, args.debug)?,
+    };
     if args.check {
         return check::run(&programs, &file, args.state_dir.as_deref());
     }
@@ -74,6 +94,5 @@ fn build(workspace: &Workspace, debug: bool) -> Result<Programs> {
     ));
     let packages = ["build", "--package", "sorcha-peer", "--package", "sorcha-operator", "--bins"];
     run_command(workspace.cargo(packages).args(flags))?;
-    let directory = workspace.target_directory()?.join(profile);
-    Ok(Programs { peer: directory.join("sorcha-peer"), operator: directory.join("sorcha-operator") })
+    Programs::at(&workspace.target_directory()?.join(profile))
 }
