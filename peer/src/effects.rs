@@ -3,7 +3,7 @@
 //! Reads run on tokio's blocking threads (bounded when the runtime is built); writes on the store's own
 //! thread; signatures in the verification pool. The core bounds how many of each are under way.
 
-use sorcha_peer_core::event::{LoadWhat, Loaded, StoreFault};
+use sorcha_peer_core::event::{Expired, LoadWhat, Loaded, StoreFault};
 use sorcha_peer_core::types::bounds::PUSH_BODY_BYTES_MAX;
 use sorcha_peer_core::types::{OpId, TxId};
 use sorcha_peer_core::{Input, Output};
@@ -92,6 +92,16 @@ impl Effects {
                 }
                 Input::Recalled { op, result }
             }),
+            Output::Expire { op, before, bytes_max, keep_from } => {
+                let done = self.completions.clone();
+                let reply = move |result: Result<Expired, StoreFault>| {
+                    if let Err(fault) = &result {
+                        report(op, fault);
+                    }
+                    answer(&done, Input::Expired { op, result: result.ok() });
+                };
+                self.store.expire(before, bytes_max, keep_from, Box::new(reply));
+            }
             Output::Remember { record } => self.store.remember(record),
             Output::Forget { peer } => self.store.forget(peer),
             Output::SubmitReply { .. } | Output::Event(_) => {
@@ -112,7 +122,7 @@ fn answer(completions: &mpsc::UnboundedSender<Input>, input: Input) {
 }
 
 fn report(op: OpId, fault: &StoreFault) {
-    tracing::warn!(op = op.0, "reading from the store failed: {fault}");
+    tracing::warn!(op = op.0, "the store did not do what it was asked: {fault}");
 }
 
 fn load(store: &Store, id: TxId, what: &LoadWhat) -> Option<Loaded> {

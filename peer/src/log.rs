@@ -139,6 +139,13 @@ pub fn event(event: &Event) {
             tracing::debug!(%id, hops, body_bytes, age_ms, "received");
         }
         Event::Duplicate { from } => tracing::trace!(%from, "duplicate"),
+        Event::TooOld { from } => {
+            tracing::debug!(%from, "brought a transaction older than what is kept here");
+        }
+        Event::Expired { removed, floor } => {
+            let before = crate::api::readiness::time_text(*floor);
+            tracing::info!(removed, before, "retention removed the oldest transactions");
+        }
         Event::StoreFault { fault: Some(fault) } => tracing::error!("{fault}"),
         Event::StoreFault { fault: None } => tracing::info!("the store accepts again"),
         Event::SyncEnded { peer, received, sent } if received + sent > 0 => {

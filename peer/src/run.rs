@@ -183,6 +183,7 @@ pub async fn serve(
             seed: entropy()?,
             known: recovered.records,
             held: recovered.transactions,
+            floor: recovered.floor,
         },
         clock.now(),
     );
@@ -311,6 +312,8 @@ fn core_settings(config: &Config, port: u16) -> core_config::Config {
         body_bytes_max: config.body_bytes_max,
         links_max: config.links_max,
         submissions_max: config.submissions_max,
+        retention_age: config.retention_age,
+        retention_bytes: config.retention_bytes,
         ..core_config::Config::default()
     }
 }

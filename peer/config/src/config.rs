@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::fields::{FIELDS, Field, Given, GivenByKey, ITEMS_MAX, Kind};
+use crate::fields::{FIELDS, Field, Given, GivenByKey, ITEMS_MAX, Kind, NONE};
 use crate::problem::{Origin, Problem, Problems};
 use crate::tree::Value;
 use crate::units;
@@ -42,6 +42,10 @@ pub struct Config {
     pub state_directory: PathBuf,
     /// `state.cacheBytesMax`.
     pub cache_bytes_max: u64,
+    /// `retention.age`.
+    pub retention_age: Option<Duration>,
+    /// `retention.bytes`.
+    pub retention_bytes: Option<u64>,
     /// `limits.bodyBytesMax`.
     pub body_bytes_max: u64,
     /// `limits.linksMax`.
@@ -110,6 +114,8 @@ pub(crate) fn build(given: &GivenByKey, host_name: Option<&str>, problems: &mut 
     let (tls_directory, state_directory) = (reader.text("tls.directory"), reader.text("state.directory"));
     let (cache_bytes_max, body_bytes_max) =
         (reader.bytes("state.cacheBytesMax"), reader.bytes("limits.bodyBytesMax"));
+    let (retention_age, retention_bytes) =
+        (reader.duration_or_none("retention.age"), reader.bytes_or_none("retention.bytes"));
     let (links_max, submissions_max) =
         (reader.integer("limits.linksMax"), reader.integer("limits.submissionsMax"));
     let (log_level, log_format) = (reader.text("log.level"), reader.text("log.format"));
@@ -131,6 +137,8 @@ pub(crate) fn build(given: &GivenByKey, host_name: Option<&str>, problems: &mut 
         tls_directory: tls_directory?.into(),
         state_directory: state_directory?.into(),
         cache_bytes_max: cache_bytes_max?,
+        retention_age: retention_age.ok()?,
+        retention_bytes: retention_bytes.ok()?,
         body_bytes_max: body_bytes_max?,
         links_max: usize::try_from(links_max?).ok()?,
         submissions_max: usize::try_from(submissions_max?).ok()?,
@@ -150,7 +158,11 @@ enum Checked {
     Api(ApiAddress),
     List(Vec<String>),
     Text(String),
+    None,
 }
+
+/// A value is missing or wrong; the problem is noted.
+struct Refused;
 
 struct Reader<'a> {
     given: &'a GivenByKey,
@@ -219,6 +231,22 @@ impl Reader<'_> {
         match self.read(key)? {
             Checked::Bytes(value) => Some(value),
             _ => unreachable!("{key} is a quantity in the table"),
+        }
+    }
+
+    fn duration_or_none(&mut self, key: &str) -> Result<Option<Duration>, Refused> {
+        match self.read(key).ok_or(Refused)? {
+            Checked::Duration(value) => Ok(Some(value)),
+            Checked::None => Ok(None),
+            _ => unreachable!("{key} is a duration or none in the table"),
+        }
+    }
+
+    fn bytes_or_none(&mut self, key: &str) -> Result<Option<u64>, Refused> {
+        match self.read(key).ok_or(Refused)? {
+            Checked::Bytes(value) => Ok(Some(value)),
+            Checked::None => Ok(None),
+            _ => unreachable!("{key} is a quantity or none in the table"),
         }
     }
 
@@ -323,7 +351,15 @@ fn check(kind: Kind, value: &Value) -> Result<Checked, String> {
     }
     let text = match value {
         Value::Text(text) => text.clone(),
-        Value::Integer(number) if matches!(kind, Kind::Bytes { .. } | Kind::Duration { .. }) => {
+        Value::Integer(number)
+            if matches!(
+                kind,
+                Kind::Bytes { .. }
+                    | Kind::Duration { .. }
+                    | Kind::BytesOrNone { .. }
+                    | Kind::DurationOrNone { .. }
+            ) =>
+        {
             number.to_string()
         }
         // What stood there is not known any more: YAML 1.1 has many words for these two.
@@ -351,21 +387,24 @@ fn check_text(kind: Kind, text: String) -> Result<Checked, String> {
             && firm(text.bytes().next())
             && firm(text.bytes().last())
     };
+    let may_be_none = matches!(kind, Kind::DurationOrNone { .. } | Kind::BytesOrNone { .. });
+    let or_none = if may_be_none { ", or none" } else { "" };
     let ends = "beginning and ending with a letter or digit";
     match kind {
-        Kind::Duration { min, max } => {
+        Kind::DurationOrNone { .. } | Kind::BytesOrNone { .. } if text == NONE => Ok(Checked::None),
+        Kind::Duration { min, max } | Kind::DurationOrNone { min, max } => {
             let value =
                 units::duration(&text).map_err(|error| format!("'{shown}' is not a duration: {error}"))?;
             let (low, high) = (units::duration_text(min), units::duration_text(max));
             let in_range = (min..=max).contains(&value).then_some(Checked::Duration(value));
-            in_range.ok_or(format!("'{shown}' is out of range; write {low} to {high}"))
+            in_range.ok_or(format!("'{shown}' is out of range; write {low} to {high}{or_none}"))
         }
-        Kind::Bytes { min, max } => {
+        Kind::Bytes { min, max } | Kind::BytesOrNone { min, max } => {
             let value =
                 units::quantity(&text).map_err(|error| format!("'{shown}' is not a size: {error}"))?;
             let (low, high) = (units::quantity_text(min), units::quantity_text(max));
             let in_range = (min..=max).contains(&value).then_some(Checked::Bytes(value));
-            in_range.ok_or(format!("'{shown}' is out of range; write {low} to {high}"))
+            in_range.ok_or(format!("'{shown}' is out of range; write {low} to {high}{or_none}"))
         }
         Kind::Socket => socket(&text).map(Checked::Socket),
         Kind::LocalSocket => local_socket(&text).map(Checked::Api),

@@ -22,6 +22,8 @@ pub struct Field {
 
 /// A default that does not exist.
 pub const REQUIRED: &str = "(required)";
+/// What stands for a bound that there is none.
+pub const NONE: &str = "none";
 /// Items of a list at most.
 pub const ITEMS_MAX: usize = 256;
 
@@ -44,6 +46,20 @@ pub enum Kind {
     },
     /// A quantity of bytes, both ends included.
     Bytes {
+        /// Least.
+        min: u64,
+        /// Most.
+        max: u64,
+    },
+    /// A duration as above, or [`NONE`].
+    DurationOrNone {
+        /// Shortest.
+        min: Duration,
+        /// Longest.
+        max: Duration,
+    },
+    /// A quantity of bytes as above, or [`NONE`].
+    BytesOrNone {
         /// Least.
         min: u64,
         /// Most.
@@ -155,6 +171,18 @@ pub const FIELDS: &[Field] = &[
         Kind::Bytes { min: 1 << 20, max: 64 << 30 },
         "32Mi",
         "Memory for the store's page cache at most.",
+    ),
+    field(
+        "retention.age",
+        Kind::DurationOrNone { min: Duration::from_secs(60), max: Duration::from_secs(3650 * 86_400) },
+        NONE,
+        "Transactions published longer ago are removed, and not taken from others any more. `none`: never for their age.",
+    ),
+    field(
+        "retention.bytes",
+        Kind::BytesOrNone { min: 1 << 20, max: 1 << 50 },
+        NONE,
+        "While the transactions take more in the store, indices included, the oldest is removed. What no other peer is known to hold stays, whatever both settings say. `none`: never for their size.",
     ),
     field(
         "limits.bodyBytesMax",

@@ -40,6 +40,9 @@ pub struct RawConfig {
     /// The store.
     #[serde(default, skip_serializing_if = "is_default")]
     pub state: RawState,
+    /// How long transactions are kept.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retention: RawRetention,
     /// Bounds.
     #[serde(default, skip_serializing_if = "is_default")]
     pub limits: RawLimits,
@@ -109,6 +112,18 @@ pub struct RawState {
     /// Memory for the store's page cache; default `32Mi`, 1Mi to 64Gi.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_bytes_max: Option<String>,
+}
+
+/// How long transactions are kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RawRetention {
+    /// Those published longer ago are removed; default `none`, 1m to 3650d.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age: Option<String>,
+    /// The oldest is removed while they take more; default `none`, 1Mi to 1Pi.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<String>,
 }
 
 /// Bounds.

@@ -47,6 +47,12 @@ fn takes(field: &Field) -> (&'static str, String) {
         Kind::Bytes { min, max } => {
             ("size in bytes", format!("{} to {}", quantity_text(min), quantity_text(max)))
         }
+        Kind::DurationOrNone { min, max } => {
+            ("duration or `none`", format!("{} to {}", duration_text(min), duration_text(max)))
+        }
+        Kind::BytesOrNone { min, max } => {
+            ("size in bytes or `none`", format!("{} to {}", quantity_text(min), quantity_text(max)))
+        }
         Kind::Socket => ("`address:port`", "IP address; port 0-65535".into()),
         Kind::LocalSocket => {
             ("`address:port` or `unix:/path`", "loopback address; path up to 107 bytes".into())

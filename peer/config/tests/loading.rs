@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use sorcha_peer_config::raw::{
-    RawBootstrap, RawConfig, RawDiscovery, RawLimits, RawListen, RawLog, RawShutdown, RawState, RawTls,
+    RawBootstrap, RawConfig, RawDiscovery, RawLimits, RawListen, RawLog, RawRetention, RawShutdown, RawState,
+    RawTls,
 };
 use sorcha_peer_config::{
     ApiAddress, LogFormat, Mode, Surroundings, check, fields, load, reference_markdown, to_yaml,
@@ -39,6 +40,7 @@ fn the_least_file_takes_every_default() {
     assert_eq!(config.tls_directory, Path::new("/run/sorcha/tls"));
     assert_eq!(config.state_directory, Path::new("/var/lib/sorcha"));
     assert_eq!((config.cache_bytes_max, config.body_bytes_max), (32 << 20, 64 << 20));
+    assert_eq!((config.retention_age, config.retention_bytes), (None, None));
     assert_eq!((config.links_max, config.submissions_max), (1024, 4096));
     assert_eq!((config.log_level.as_str(), config.log_format), ("info", LogFormat::Text));
     assert_eq!(config.shutdown_deadline, Duration::from_secs(10));
@@ -67,6 +69,7 @@ fn everything() -> RawConfig {
         },
         tls: RawTls { directory: text("tls") },
         state: RawState { directory: text("state"), cache_bytes_max: text("1Gi") },
+        retention: RawRetention { age: text("30d"), bytes: text("10Gi") },
         limits: RawLimits { body_bytes_max: text("1M"), links_max: Some(7), submissions_max: Some(9) },
         log: RawLog { level: text("info,sorcha_peer::store=debug"), format: text("json") },
         shutdown: RawShutdown { deadline: text("3s") },
@@ -81,6 +84,8 @@ fn a_file_built_in_memory_says_what_it_was_built_of() {
     assert_eq!(config.advertise, ["peer.example.org:7450", "[2001:db8::1]:7450"]);
     assert_eq!(config.forget_after, Duration::from_secs(5400));
     assert_eq!((config.cache_bytes_max, config.body_bytes_max), (1 << 30, 1_000_000));
+    let age = Some(Duration::from_secs(30 * 86_400));
+    assert_eq!((config.retention_age, config.retention_bytes), (age, Some(10 << 30)));
     assert_eq!((config.links_max, config.submissions_max), (7, 9));
     assert_eq!((config.log_format, config.listen_peer.port()), (LogFormat::Json, 0));
     let yaml = to_yaml(&everything());
@@ -172,6 +177,9 @@ fn a_wrong_value_is_refused_with_its_key_its_text_and_the_way_out() {
     check("limits: { linksMax: 0 }", "limits.linksMax: 0 is out of range; write 1 to 65536");
     check("limits: { linksMax: 99999999999 }", "is out of range");
     check("limits: { linksMax: 1.5 }", "1.5 is not a whole number; write 1 to 65536");
+    check("retention: { age: 1s }", "'1s' is out of range; write 1m to 3650d, or none");
+    check("retention: { age: never }", "'never' is not a duration");
+    check("retention: { bytes: 1000 }", "'1000' is out of range; write 1Mi to 1Pi, or none");
     check("limits: { submissionsMax: '8' }", "'8' is not a whole number");
     check("log: { level: loud }", "'loud' is not a log level: use error, warn, info");
     check("log: { level: 'info,store=loud' }", "is not a log level");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::envelope::SignedRecord;
-use crate::types::{Address, PeerId};
+use crate::types::{Address, PeerId, WallTime};
 
 /// How the core shall behave. Every field has a default, see [`Config::default`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,10 @@ pub struct Config {
     pub submissions_max: usize,
     /// Bodies being fetched may take this much memory together; further ones wait.
     pub fetch_bytes_max: u64,
+    /// Transactions published longer ago are removed; `None`: never for their age.
+    pub retention_age: Option<Duration>,
+    /// While the transactions take more bytes in the store, the oldest is removed; `None`: never for that.
+    pub retention_bytes: Option<u64>,
 }
 
 impl Default for Config {
@@ -60,6 +64,8 @@ impl Default for Config {
             links_max: 1024,
             submissions_max: 4096,
             fetch_bytes_max: 128 * 1024 * 1024,
+            retention_age: None,
+            retention_bytes: None,
         }
     }
 }
@@ -89,4 +95,6 @@ pub struct Start {
     pub known: Vec<Arc<SignedRecord>>,
     /// Transactions in the store.
     pub held: u64,
+    /// What was published before this was removed by retention.
+    pub floor: WallTime,
 }

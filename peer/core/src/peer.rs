@@ -2,7 +2,7 @@
 //!
 //! Its parts: `peer/links` (a link's life), `peer/held` (what others hold, drains), `peer/members` (records, dialling, forgetting), `peer/submit`
 //! (local transactions), `peer/transactions` (others' transactions), `peer/repair` (announcements, fetches,
-//! chunks), `peer/reconcile` (rounds of sync), `peer/views` (what it shows of itself).
+//! chunks), `peer/reconcile` (rounds of sync), `peer/retain` (retention), `peer/views` (what it shows of itself).
 
 #[cfg(test)]
 mod faults;
@@ -11,6 +11,7 @@ mod links;
 mod members;
 mod reconcile;
 mod repair;
+mod retain;
 mod submit;
 #[cfg(test)]
 mod tests;
@@ -42,9 +43,10 @@ use crate::membership::roster::Roster;
 use crate::message::{Message, SyncRange};
 use crate::outbox::drain::Drain;
 use crate::outbox::pending::Outbox;
+use crate::sync::floor::Floors;
 use crate::sync::ranges::Listed;
 use crate::sync::schedule::{Schedule, Side};
-use crate::types::{Address, LinkId, Now, OpId, PeerId, Time, TxId};
+use crate::types::{Address, LinkId, Now, OpId, PeerId, Time, TxId, WallTime};
 use crate::view::{PeerView, StatusView};
 
 /// What an effect on its way is for.
@@ -63,7 +65,8 @@ enum Purpose {
     AnswerHolds { link: LinkId, ids: Vec<TxId> },
     Load { link: LinkId, item: Item },
     LoadForRow { rows: u32, hops: u32, holders: Vec<PeerId> },
-    OpenSync { link: LinkId },
+    OpenSync { link: LinkId, floor: WallTime },
+    Expire,
     AnswerSync { link: LinkId, side: Side, number: u64, ranges: Vec<SyncRange>, listed: Vec<Listed> },
 }
 
@@ -85,6 +88,7 @@ enum Timer {
     Outbox,
     Drain,
     Forget,
+    Retention,
 }
 
 impl Timer {
@@ -98,6 +102,7 @@ impl Timer {
             }
             Self::SyncPeriodic | Self::SyncRound | Self::Outbox | Self::Drain => Wake::Sync,
             Self::Forget => Wake::Membership,
+            Self::Retention => Wake::Retention,
         }
     }
 }
@@ -143,6 +148,7 @@ pub struct Peer {
     fetches: Fetches,
     bodies: Bodies,
     sync: Schedule,
+    floors: Floors,
     store_fault: Option<StoreFault>,
     outbox: Outbox,
     drain: Option<Drain>,
@@ -183,6 +189,7 @@ impl Peer {
             announcements: Announcements::default(),
             fetches: Fetches::default(),
             sync: Schedule::default(),
+            floors: Floors::new(start.floor),
             store_fault: None,
             outbox: Outbox::new(start.held),
             drain: None,
@@ -235,6 +242,7 @@ impl Peer {
                 _ => {}
             },
             Input::Inspected { op, views } => self.inspected(op, views, now),
+            Input::Expired { op, result } => self.expired(op, result, now),
             Input::LinkUp(up) => self.link_up(up, now),
             Input::LinkDown { link, reason } => self.link_down(link, reason, now),
             Input::DialFailed { op, error } => self.dial_failed(op, error, now),
@@ -292,6 +300,7 @@ impl Peer {
                 Timer::Outbox => self.ask_about_outbox(now),
                 Timer::Drain => self.go_on_draining(now),
                 Timer::Forget => self.forget_unreachable(now),
+                Timer::Retention => self.retain(now),
             }
         }
     }

@@ -53,6 +53,10 @@ impl World {
                 let views = store.inspect(&queries);
                 self.answer(peer, read, Input::Inspected { op, views });
             }
+            Output::Expire { op, before, bytes_max, keep_from } => {
+                let result = Some(self.machines[peer].disk.expire(before, bytes_max, keep_from));
+                self.answer(peer, self.settings.latency.sync, Input::Expired { op, result });
+            }
             Output::Remember { record } => self.write_record(peer, Write::Remember(record)),
             Output::Forget { peer: forgotten } => self.write_record(peer, Write::Forget(forgotten)),
             Output::SubmitReply { token, result } => {

@@ -174,6 +174,7 @@ impl World {
             seed: random::word(self.settings.seed, Purpose::PeerSeed, peer as u64, machine.incarnation, 0),
             known: all,
             held: 0,
+            floor: machine.disk.store().floor(),
         };
         let now = machine.now(self.now);
         machine.core = Some(Peer::new(config, machine.identity.clone(), start, now));

@@ -84,6 +84,18 @@ pub struct StatusJson {
     pub outbox: u64,
     /// Since this start one reconciliation has ended with nothing missing here.
     pub caught_up: bool,
+    /// Bytes that the transactions held take in the store, indices estimated.
+    #[serde(default)]
+    pub store_live_bytes: u64,
+    /// What was published before this was removed by retention; 0: nothing was.
+    #[serde(default)]
+    pub floor_unix_ms: u64,
+    /// When the oldest transaction held was published; 0: none is held.
+    #[serde(default)]
+    pub oldest_unix_ms: u64,
+    /// Transactions that retention has removed since the start.
+    #[serde(default)]
+    pub expired: u64,
 }
 
 /// How far a drain is.
@@ -220,6 +232,10 @@ impl From<v1::Status> for StatusJson {
             position: from.position,
             outbox: from.outbox,
             caught_up: from.caught_up,
+            store_live_bytes: from.store_live_bytes,
+            floor_unix_ms: from.floor_unix_ms,
+            oldest_unix_ms: from.oldest_unix_ms,
+            expired: from.expired,
         }
     }
 }
@@ -339,6 +355,10 @@ pub fn status(
         position,
         outbox: view.outbox,
         caught_up: view.caught_up,
+        store_live_bytes: stats.live_bytes,
+        floor_unix_ms: stats.floor.as_unix_ms(),
+        oldest_unix_ms: stats.oldest.map_or(0, WallTime::as_unix_ms),
+        expired: stats.removed,
     }
 }
 
@@ -408,6 +428,19 @@ fn words(event: &Event) -> (&'static str, String, String) {
         Event::Duplicate { from } => {
             ("transaction.duplicate", from.to_string(), "brought a transaction that is held".to_owned())
         }
+        Event::TooOld { from } => (
+            "transaction.too_old",
+            from.to_string(),
+            "brought a transaction that is older than what is kept here".to_owned(),
+        ),
+        Event::Expired { removed, floor } => (
+            "store.expired",
+            String::new(),
+            format!(
+                "retention removed {removed} transactions; what was published before {} is gone",
+                crate::api::readiness::time_text(*floor)
+            ),
+        ),
         Event::StoreFault { fault: Some(fault) } => ("store.fault", String::new(), fault.to_string()),
         Event::StoreFault { fault: None } => {
             ("store.recovered", String::new(), "the store accepts again".to_owned())

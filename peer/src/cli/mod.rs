@@ -147,6 +147,18 @@ pub enum StoreVerb {
         #[arg(default_value = "/var/lib/sorcha")]
         directory: PathBuf,
     },
+    /// What is held, since when, and how much space it takes; changes nothing
+    Stats {
+        /// State directory
+        #[arg(default_value = "/var/lib/sorcha")]
+        directory: PathBuf,
+    },
+    /// Keep what proves itself, list what does not, give free space back; a damaged file is set aside
+    Repair {
+        /// State directory
+        #[arg(default_value = "/var/lib/sorcha")]
+        directory: PathBuf,
+    },
 }
 
 /// `run`.
@@ -256,6 +268,10 @@ fn dispatch(cli: Cli, console: &mut Console<'_>) -> Result<(), Failure> {
             Ok(console.out.write_all(sorcha_peer_config::reference_markdown().as_bytes())?)
         }
         Verb::Store(StoreVerb::Check { directory }) => store::check_store(&directory, global.output, console),
+        Verb::Store(StoreVerb::Stats { directory }) => store::show_stats(&directory, global.output, console),
+        Verb::Store(StoreVerb::Repair { directory }) => {
+            store::repair_store(&directory, global.output, console)
+        }
         Verb::Cert(verb) => cert::cert(&verb, global.output, console),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "sorcha-peer", &mut *console.out);

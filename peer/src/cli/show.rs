@@ -47,6 +47,7 @@ pub(super) async fn status(global: &Global, console: &mut Console<'_>) -> Result
         ("grid", grid),
         ("addresses", escape::text(&status.addresses.join(", "))),
         ("transactions", format!("{}, {} on disk", status.transactions, bytes_text(status.store_bytes))),
+        ("kept since", kept_since(&status)),
         ("outbox", outbox(console, &status)),
         ("store", store),
         ("certificate", certificate(console, status.certificate_not_after_unix_ms)),
@@ -57,6 +58,16 @@ pub(super) async fn status(global: &Global, console: &mut Console<'_>) -> Result
         writeln!(console.out, "{name:<13} {value}")?;
     }
     Ok(())
+}
+
+/// How far back the store goes, and whether retention has removed what was older.
+fn kept_since(status: &StatusJson) -> String {
+    let text = |ms| second_text(WallTime::from_unix_ms(ms));
+    match (status.oldest_unix_ms, status.floor_unix_ms) {
+        (_, 0) => String::new(),
+        (0, floor) => format!("{}, where retention stands; nothing is held", text(floor)),
+        (oldest, _) => format!("{}; retention removed what was older", text(oldest)),
+    }
 }
 
 fn outbox(console: &Console<'_>, status: &StatusJson) -> String {

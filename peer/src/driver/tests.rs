@@ -113,8 +113,12 @@ impl World {
             heartbeat_interval: HEARTBEAT,
             ..config::Config::default()
         };
-        let start =
-            config::Start { incarnation: recovered.incarnation, seed: 7, known: recovered.records, held: 0 };
+        let start = config::Start {
+            incarnation: recovered.incarnation,
+            seed: 7,
+            known: recovered.records,
+            ..config::Start::default()
+        };
         let core = Peer::new(settings, config::Identity { uri }, start, clock.now());
         #[expect(clippy::disallowed_methods, reason = "as in the shipping peer")]
         let (completions_in, completions) = mpsc::unbounded_channel();

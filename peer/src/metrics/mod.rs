@@ -48,6 +48,8 @@ struct Events {
     received: IntCounter,
     received_bytes: IntCounter,
     duplicates: IntCounter,
+    too_old: IntCounter,
+    expired: IntCounter,
     age: Histogram,
     hops: Histogram,
     store_faults: IntCounter,
@@ -81,6 +83,9 @@ struct Gauges {
     store_writable: IntGauge,
     store_transactions: IntGauge,
     store_bytes: IntGauge,
+    store_live_bytes: IntGauge,
+    store_floor: IntGauge,
+    store_oldest: IntGauge,
     store_commits: IntCounter,
     store_commit_seconds: Gauge,
     certificate: GaugeVec,
@@ -156,6 +161,11 @@ impl Metrics {
                 "Body bytes of transactions of other peers, durable here.",
             ),
             duplicates: make.counter("transactions_duplicate_total", "Transactions that came again."),
+            too_old: make.counter(
+                "transactions_too_old_total",
+                "Transactions of other peers that are older than what is kept here, not taken.",
+            ),
+            expired: make.counter("transactions_expired_total", "Transactions that retention removed."),
             age: make.histogram(
                 "transaction_age_seconds",
                 "From publication to durability here, by both peers' wall clocks.",
@@ -204,6 +214,18 @@ impl Metrics {
             store_writable: make.gauge("store_writable", "1 while the store accepts."),
             store_transactions: make.gauge("store_transactions", "Transactions held."),
             store_bytes: make.gauge("store_size_bytes", "Bytes on disk."),
+            store_live_bytes: make.gauge(
+                "store_live_bytes",
+                "Bytes that the transactions held take, indices estimated; what retention.bytes bounds.",
+            ),
+            store_floor: make.gauge(
+                "store_floor_timestamp_seconds",
+                "What was published before this was removed by retention; 0 while nothing was.",
+            ),
+            store_oldest: make.gauge(
+                "store_oldest_timestamp_seconds",
+                "When the oldest transaction held was published; 0 where none is held.",
+            ),
             store_commits: make.counter("store_commits_total", "Groups committed since the start."),
             store_commit_seconds: make.add(Gauge::new(
                 "sorcha_peer_store_last_commit_seconds",
@@ -265,6 +287,8 @@ impl Metrics {
                 }
             }
             Event::Duplicate { .. } => to.duplicates.inc(),
+            Event::TooOld { .. } => to.too_old.inc(),
+            Event::Expired { removed, .. } => to.expired.inc_by(*removed),
             Event::StoreFault { fault: Some(_) } => to.store_faults.inc(),
             Event::SyncEnded { received, sent, .. } => {
                 to.sync_rounds.inc();
@@ -319,6 +343,9 @@ impl Metrics {
         }
         to.store_transactions.set(now.store.transactions as i64);
         to.store_bytes.set(now.store.bytes as i64);
+        to.store_live_bytes.set(now.store.live_bytes as i64);
+        to.store_floor.set((now.store.floor.as_unix_ms() / 1000) as i64);
+        to.store_oldest.set(now.store.oldest.map_or(0, |oldest| oldest.as_unix_ms() / 1000) as i64);
         to.store_commits.inc_by(now.store.commits.saturating_sub(to.store_commits.get()));
         to.store_commit_seconds.set(now.store.last_commit_us as f64 / 1e6);
         if let Some(certificate) = now.certificate {

@@ -19,7 +19,13 @@ fn rendered() -> String {
     let snapshot = Snapshot {
         identity: &crate::api::testing::identity(),
         status: Some(&status),
-        store: StoreStats { transactions: 7, bytes: 8_192, commits: 3, last_commit_us: 1_500 },
+        store: StoreStats {
+            transactions: 7,
+            bytes: 8_192,
+            commits: 3,
+            last_commit_us: 1_500,
+            ..StoreStats::default()
+        },
         certificate: Some(Certificate {
             not_before: WallTime::from_unix_ms(1_000),
             not_after: WallTime::from_unix_ms(9_000),

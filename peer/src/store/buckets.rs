@@ -101,7 +101,12 @@ pub(super) fn lower_of(row_key: &[u8; 41]) -> Key {
     row_key[1..].try_into().expect("a row's key has 41 bytes")
 }
 
-/// Writes new ids into the order and its summary.
+/// Publication time in a key, ms.
+pub(super) fn published_ms(key: &Key) -> u64 {
+    to_bound(key).published.as_unix_ms()
+}
+
+/// Writes ids into the order and its summary, and takes them out.
 pub(super) struct Writer<'a, 'txn> {
     pub(super) order: &'a mut Table<'txn, &'static [u8; 40], ()>,
     pub(super) summary: &'a mut Table<'txn, &'static [u8; 41], &'static [u8; 44]>,
@@ -120,6 +125,27 @@ impl Writer<'_, '_> {
             if node.children > FANOUT_MAX && level + 1 < LEVELS {
                 self.split(level, &lower, node)?;
                 new_children = 1;
+            } else {
+                self.summary.insert(&row_key(level, &lower), &node.to_row())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an id out that is there. A node that is empty goes with it; the first of each level stays.
+    pub(super) fn remove(&mut self, key: &Key) -> Result<(), StorageError> {
+        if self.order.remove(key)?.is_none() {
+            return Ok(());
+        }
+        let mut gone_children = 1;
+        for level in 0..LEVELS {
+            let (lower, mut node) = self.floor(level, key)?;
+            node.print.remove(&id_of(key));
+            node.children = node.children.saturating_sub(gone_children);
+            gone_children = 0;
+            if node.children == 0 && lower != LOWEST {
+                self.summary.remove(&row_key(level, &lower))?;
+                gone_children = 1;
             } else {
                 self.summary.insert(&row_key(level, &lower), &node.to_row())?;
             }

@@ -1,10 +1,9 @@
 //! `sorcha-peer store check`: holds every row against what it stands for and all tables against one another. Reads
 //! the database through an overlay, so that it changes nothing; knows nothing of a running store.
 
-use std::fs::File;
 use std::path::Path;
 
-use redb::{Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use sha2::{Digest, Sha256};
 use sorcha_peer_core::envelope::SyncKey;
 use sorcha_peer_core::message::Fingerprint;
@@ -14,19 +13,17 @@ use sorcha_peer_core::types::{PeerId, TxId};
 use super::buckets::{self, LEVELS, Node};
 use super::envelope::{self, LogEntry, read_entry, read_header};
 use super::fault::{Broken, OpenError, guarded};
-use super::open::{DATABASE_FILE, check_layout, lock_directory, open_error};
-use super::overlay::Overlay;
+use super::open::{DATABASE_FILE, check_layout, lock_directory, open_error, open_overlay};
 use super::records::read_record;
 use super::report::{CheckReport, Fault, FaultKind};
+use super::retention::Account;
 use super::schema::{
-    CERTIFICATES, CURSORS, IDS, KEY_TIMES, KEYS, LOG, ORDER, RECORDS, SCHEMA, SEGMENT_BYTES, SEGMENTS,
-    SUMMARY, TREES,
+    CERTIFICATE_TIMES, CERTIFICATES, CURSORS, IDS, KEY_TIMES, KEYS, LOG, META, ORDER, RECORDS, SCHEMA,
+    SEGMENT_BYTES, SEGMENTS, SUMMARY, TREES,
 };
 
 /// Faults listed; further ones are only counted.
 const FAULTS_MAX: usize = 1000;
-/// Page cache of a check.
-const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
 /// Checks the store of a state directory, which no peer may use meanwhile. Changes nothing but the lock file. Reads all of
 /// it: about 1 s per 100 MB.
@@ -37,15 +34,11 @@ pub fn check(directory: &Path) -> Result<CheckReport, OpenError> {
     }
     let lock = lock_directory(directory)?;
     let broken = |broken: Broken| open_error(directory, &file, &broken);
-    let opened =
-        File::open(&file).and_then(|database| Ok((database.metadata()?.len(), Overlay::new(database)?)));
-    let (bytes, overlay) = opened.map_err(|error| broken(error.into()))?;
+    let bytes = std::fs::metadata(&file).map_err(|error| broken(error.into()))?.len();
     let mut check = Check::new(&file, bytes);
-    let mut builder = Builder::new();
-    builder.set_cache_size(CACHE_BYTES);
-    match guarded(|| Ok(builder.create_with_backend(overlay)?)).map_err(broken) {
+    match guarded(|| open_overlay(&file)).map_err(broken) {
         Ok(database) => {
-            check_layout(&database, &file, broken)?;
+            check.report.layout = check_layout(&database, &file, broken)?;
             check.database(database);
         }
         Err(OpenError::Damaged { detail, .. }) => {
@@ -60,6 +53,8 @@ pub fn check(directory: &Path) -> Result<CheckReport, OpenError> {
 /// A check under way.
 pub(super) struct Check {
     pub(super) report: CheckReport,
+    /// As the database says; the last position found where an earlier layout says nothing.
+    account: Option<Account>,
     head: u64,
 }
 
@@ -72,6 +67,8 @@ impl Check {
             layout: SCHEMA,
             bytes,
             transactions: 0,
+            live_bytes: 0,
+            floor_unix_ms: 0,
             body_bytes: 0,
             certificates: 0,
             idempotency_keys: 0,
@@ -80,7 +77,7 @@ impl Check {
             faults: Vec::new(),
             faults_unlisted: 0,
         };
-        Self { report, head: 0 }
+        Self { report, account: None, head: 0 }
     }
 
     fn fault(&mut self, kind: FaultKind, message: String) {
@@ -91,14 +88,8 @@ impl Check {
         }
     }
 
-    fn broken(&mut self, kind: FaultKind, broken: Broken) {
-        let message = match broken {
-            Broken::Damaged(detail) => detail,
-            Broken::Panicked(detail) => format!("a page of the database is not what was written: {detail}"),
-            Broken::Database(error) => error.to_string(),
-            Broken::Closed => "the database closed itself".to_owned(),
-        };
-        self.fault(kind, message);
+    fn broken(&mut self, kind: FaultKind, broken: &Broken) {
+        self.fault(kind, broken.detail());
     }
 
     /// Its pages first, then what they say.
@@ -110,9 +101,10 @@ impl Check {
                     "pages of the database contradict one another; the next start of the peer repairs them";
                 self.fault(FaultKind::Database, message.to_owned());
             }
-            Err(broken) => return self.broken(FaultKind::Database, broken),
+            Err(broken) => return self.broken(FaultKind::Database, &broken),
         }
-        let steps: [(FaultKind, Step); 6] = [
+        let steps: [(FaultKind, Step); 7] = [
+            (FaultKind::Database, Self::numbers),
             (FaultKind::Envelope, Self::transactions),
             (FaultKind::Index, Self::indices),
             (FaultKind::Certificate, Self::certificates),
@@ -122,9 +114,18 @@ impl Check {
         ];
         for (kind, step) in steps {
             if let Err(broken) = guarded(|| step(self, &database.begin_read()?)) {
-                self.broken(kind, broken);
+                self.broken(kind, &broken);
             }
         }
+    }
+
+    fn numbers(&mut self, snapshot: &ReadTransaction) -> Result<(), Broken> {
+        if self.report.layout == SCHEMA {
+            let account = Account::read(&snapshot.open_table(META)?)?;
+            self.report.floor_unix_ms = account.floor;
+            self.account = Some(account);
+        }
+        Ok(())
     }
 
     fn transactions(&mut self, snapshot: &ReadTransaction) -> Result<(), Broken> {
@@ -132,18 +133,19 @@ impl Check {
         let order = snapshot.open_table(ORDER)?;
         let certificates = snapshot.open_table(CERTIFICATES)?;
         let entries = envelope::Reader::new(snapshot)?;
-        let (mut segments, mut trees, mut whole) = (0, 0, true);
+        let (mut segments, mut trees, mut whole, mut bytes) = (0, 0, true, 0);
         for row in snapshot.open_table(LOG)?.iter()? {
             let (position, row) = row?;
             let position = position.value();
             self.head = position;
             self.report.transactions += 1;
+            bytes += entries.bytes(position, row.value().len())?;
             let read =
                 read_entry(position, row.value()).and_then(|entry| Ok((read_header(&entry.signed)?, entry)));
             let (header, entry) = match read {
                 Ok(read) => read,
                 Err(broken) => {
-                    self.broken(FaultKind::Envelope, broken);
+                    self.broken(FaultKind::Envelope, &broken);
                     continue;
                 }
             };
@@ -172,7 +174,7 @@ impl Check {
                 Ok(rows) => trees += rows,
                 Err(broken) => {
                     whole = false;
-                    self.broken(FaultKind::Body, broken);
+                    self.broken(FaultKind::Body, &broken);
                 }
             }
         }
@@ -185,6 +187,20 @@ impl Check {
                 let message = format!("there are {found} {name}, the transactions held have {expected}");
                 self.fault(FaultKind::Body, message);
             }
+        }
+        self.report.live_bytes = bytes;
+        if let Some(account) = self.account {
+            if whole && account.bytes != bytes {
+                let said = account.bytes;
+                let message = format!("the transactions held take {bytes} bytes, the store says {said}");
+                self.fault(FaultKind::Index, message);
+            }
+            if account.head < self.head {
+                let (said, head) = (account.head, self.head);
+                let message = format!("the last position is {head}, the store says {said}");
+                self.fault(FaultKind::Index, message);
+            }
+            self.head = self.head.max(account.head);
         }
         Ok(())
     }
@@ -212,9 +228,18 @@ impl Check {
     }
 
     fn certificates(&mut self, snapshot: &ReadTransaction) -> Result<(), Broken> {
+        let times =
+            if self.report.layout == SCHEMA { Some(snapshot.open_table(CERTIFICATE_TIMES)?) } else { None };
         for row in snapshot.open_table(CERTIFICATES)?.iter()? {
             let (digest, der) = row?;
             self.report.certificates += 1;
+            if let Some(times) = &times
+                && times.get(digest.value())?.is_none()
+            {
+                let digest = hex::encode(digest.value());
+                let message = format!("certificate {digest} of the archive would never be removed");
+                self.fault(FaultKind::Certificate, message);
+            }
             if Sha256::digest(der.value()).as_slice() != digest.value() {
                 let digest = hex::encode(digest.value());
                 let message = format!("certificate {digest} of the archive does not match its digest");
@@ -296,7 +321,9 @@ impl Check {
             let (accepted, id) = row.value();
             let (key, id) = (key.value(), TxId::from_bytes(*id));
             self.report.idempotency_keys += 1;
-            if envelope::position(&ids, &id)?.is_none() {
+            // Retention may have removed what the key stands for; it stands for it still.
+            let all_kept = self.account.is_none_or(|account| account.floor == 0);
+            if all_kept && envelope::position(&ids, &id)?.is_none() {
                 let message =
                     format!("idempotency key '{key}' stands for transaction {id}, which is not held");
                 self.fault(FaultKind::Key, message);
@@ -334,7 +361,7 @@ impl Check {
                     let message = format!("the record under peer {peer} is of {}", record.record.uri);
                     self.fault(FaultKind::Record, message);
                 }
-                Err(broken) => self.broken(FaultKind::Record, broken),
+                Err(broken) => self.broken(FaultKind::Record, &broken),
             }
         }
         Ok(())

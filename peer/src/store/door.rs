@@ -12,6 +12,8 @@ use super::fault::Broken;
 struct State {
     database: Option<Database>,
     generation: u64,
+    /// It was taken out whole, for work that needs it alone.
+    away: bool,
 }
 
 /// Holds the database while it is usable.
@@ -41,6 +43,7 @@ impl Door {
     pub(super) fn put(&self, database: Database) {
         let mut state = self.lock();
         state.generation += 1;
+        state.away = false;
         state.database = Some(database);
         self.opened.notify_all();
     }
@@ -48,6 +51,18 @@ impl Door {
     /// Takes the database out; snapshots of it end with its drop.
     pub(super) fn take(&self) -> Option<Database> {
         self.lock().database.take()
+    }
+
+    /// Takes the database out for work that needs it alone and ends with [`Self::put`]: whoever reads waits that long.
+    pub(super) fn borrow(&self) -> Option<Database> {
+        let mut state = self.lock();
+        state.away = state.database.is_some();
+        state.database.take()
+    }
+
+    /// Whether it is taken out for such work.
+    pub(super) fn is_away(&self) -> bool {
+        self.lock().away
     }
 
     /// A snapshot of what is committed.

@@ -14,7 +14,8 @@ use sorcha_peer_core::types::{Hash, TxId, WallTime, bounds::CHUNK_BYTES};
 use super::Stored;
 use super::fault::Broken;
 use super::schema::{
-    CERTIFICATES, INLINE_BYTES_MAX, LOG, SEGMENT_BYTES, SEGMENTS, TREE_NODES_PER_ROW, TREES,
+    CERTIFICATE_SLACK_MS, CERTIFICATES, INDEX_BYTES, INLINE_BYTES_MAX, LOG, SEGMENT_BYTES, SEGMENTS,
+    TREE_NODES_PER_ROW, TREES,
 };
 
 /// A transaction in the log. Unknown fields of later versions are skipped.
@@ -68,29 +69,38 @@ pub(super) struct Writer<'txn> {
     pub(super) segments: Table<'txn, (u64, u32), &'static [u8]>,
     pub(super) trees: Table<'txn, (u64, u8, u32), &'static [u8]>,
     pub(super) certificates: Table<'txn, &'static [u8; 32], &'static [u8]>,
+    pub(super) certificate_times: Table<'txn, &'static [u8; 32], u64>,
 }
 
 impl Writer<'_> {
-    /// Lays a transaction down at `position`.
+    /// Lays a transaction down at `position`; how many bytes it takes, rows of indices estimated.
     pub(super) fn write(
         &mut self,
         position: u64,
         envelope: &Envelope,
         body: &Body,
         received: WallTime,
-    ) -> Result<(), StorageError> {
+    ) -> Result<u64, StorageError> {
         let certificate: [u8; 32] = Sha256::digest(envelope.certificate()).into();
         if self.certificates.get(&certificate)?.is_none() {
             self.certificates.insert(&certificate, envelope.certificate().as_ref())?;
         }
+        let published = envelope.header().published.as_unix_ms();
+        let last = self.certificate_times.get(&certificate)?.map(|last| last.value());
+        if last.is_none_or(|last| last.saturating_add(CERTIFICATE_SLACK_MS) < published) {
+            self.certificate_times.insert(&certificate, published)?;
+        }
+        let mut bytes = INDEX_BYTES;
         let inline = body.bytes().len() <= INLINE_BYTES_MAX;
         if !inline {
             for (segment, part) in (0..).zip(body.bytes().chunks(SEGMENT_BYTES)) {
                 self.segments.insert((position, segment), part)?;
+                bytes += part.len() as u64;
             }
         }
         for ((level, block), nodes) in tree_rows(body) {
             self.trees.insert((position, level, block), nodes.as_slice())?;
+            bytes += nodes.len() as u64;
         }
         let entry = LogEntry {
             signed: envelope.signed().clone(),
@@ -99,8 +109,24 @@ impl Writer<'_> {
             received_unix_ms: received.as_unix_ms(),
             body: inline.then(|| body.bytes().clone()),
         };
-        self.log.insert(position, entry.encode_to_vec().as_slice())?;
-        Ok(())
+        let entry = entry.encode_to_vec();
+        self.log.insert(position, entry.as_slice())?;
+        Ok(bytes + entry.len() as u64)
+    }
+
+    /// Takes out what lies at `position`; how many bytes it took, as [`Self::write`] counted them.
+    pub(super) fn remove(&mut self, position: u64) -> Result<u64, StorageError> {
+        let Some(entry) = self.log.remove(position)?.map(|entry| entry.value().len()) else { return Ok(0) };
+        let mut bytes = INDEX_BYTES + entry as u64;
+        self.segments.retain_in((position, 0)..(position + 1, 0), |_, part| {
+            bytes += part.len() as u64;
+            false
+        })?;
+        self.trees.retain_in((position, 0, 0)..(position + 1, 0, 0), |_, nodes| {
+            bytes += nodes.len() as u64;
+            false
+        })?;
+        Ok(bytes)
     }
 }
 
@@ -135,6 +161,11 @@ impl Reader {
         })
     }
 
+    /// What lies at a position, if anything.
+    pub(super) fn row(&self, position: u64) -> Result<Option<Vec<u8>>, Broken> {
+        Ok(self.log.get(position)?.map(|row| row.value().to_vec()))
+    }
+
     /// The entry at a position that an index led to.
     pub(super) fn entry(&self, position: u64) -> Result<LogEntry, Broken> {
         let row = self.log.get(position)?;
@@ -156,6 +187,18 @@ impl Reader {
         let envelope = Envelope::new(header, entry.signed, entry.signature, certificate);
         let received = WallTime::from_unix_ms(entry.received_unix_ms);
         Ok(Stored { position, envelope: Arc::new(envelope), received })
+    }
+
+    /// Bytes that what lies at a position takes, as [`Writer::write`] counts them.
+    pub(super) fn bytes(&self, position: u64, entry: usize) -> Result<u64, Broken> {
+        let mut bytes = INDEX_BYTES + entry as u64;
+        for part in self.segments.range((position, 0)..(position + 1, 0))? {
+            bytes += part?.1.value().len() as u64;
+        }
+        for nodes in self.trees.range((position, 0, 0)..(position + 1, 0, 0))? {
+            bytes += nodes?.1.value().len() as u64;
+        }
+        Ok(bytes)
     }
 
     /// Transactions after a position, at most `limit`.

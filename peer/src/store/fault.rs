@@ -55,7 +55,7 @@ pub enum OpenError {
         detail: String,
     },
     /// The database contradicts itself.
-    #[error("the store {} is damaged ({detail}): `sorcha-peer store check` lists the damage; restore the file from a backup, or move it away, so that the peer fetches again what others hold", file.display())]
+    #[error("the store {} is damaged ({detail}): `sorcha-peer store check` lists the damage, and `sorcha-peer store repair` keeps what is whole, so that the peer fetches the rest again from others that hold it", file.display())]
     Damaged {
         /// The database.
         file: PathBuf,
@@ -111,6 +111,21 @@ impl Broken {
             Self::Closed => true,
             Self::Panicked(_) | Self::Damaged(_) => false,
         }
+    }
+
+    /// What was found, for a list of damage.
+    pub(super) fn detail(&self) -> String {
+        match self {
+            Self::Damaged(detail) => detail.clone(),
+            Self::Panicked(detail) => format!("a page of the database is not what was written: {detail}"),
+            Self::Database(error) => error.to_string(),
+            Self::Closed => "the database closed itself".to_owned(),
+        }
+    }
+
+    /// Whether somebody still reads.
+    pub(super) fn is_in_use(&self) -> bool {
+        matches!(self, Self::Database(error) if matches!(**error, redb::Error::TransactionInProgress))
     }
 
     /// Whether only missing space is to blame.

@@ -5,19 +5,24 @@ use std::sync::Arc;
 
 use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 use sorcha_peer_core::envelope::{Envelope, SignedRecord};
-use sorcha_peer_core::event::StoreFault;
+use sorcha_peer_core::event::{Expired, StoreFault};
 use sorcha_peer_core::tree::Body;
 use sorcha_peer_core::types::{PeerId, WallTime};
 use tokio::sync::oneshot;
 
 use super::fault::Broken;
+use super::retention::{Account, Limits, Remover};
 use super::schema::{
-    CERTIFICATES, CURSORS, IDS, KEY_TIMES, KEYS, LOG, ORDER, RECORDS, SEGMENTS, SUMMARY, TREES,
+    CERTIFICATE_TIMES, CERTIFICATES, CURSORS, IDS, KEY_TIMES, KEYS, LOG, META, ORDER, RECORDS, SEGMENTS,
+    SUMMARY, TREES,
 };
 use super::{buckets, cursors, envelope, keys, records};
 
 /// Takes the answer to a `persist`, on the writer's thread.
 pub(super) type Done = Box<dyn FnOnce(Result<u64, StoreFault>) + Send>;
+
+/// Takes the answer to an `expire`, on the writer's thread.
+pub(super) type ExpireDone = Box<dyn FnOnce(Result<Expired, StoreFault>) + Send>;
 
 /// Something to be made durable.
 pub(super) enum Operation {
@@ -31,6 +36,8 @@ pub(super) enum Operation {
     },
     /// A cursor's new position; awaited.
     Acknowledge { name: String, position: u64, done: oneshot::Sender<Result<(), StoreFault>> },
+    /// A step of retention; awaited.
+    Expire { limits: Limits, done: ExpireDone },
     /// A peer's record; rides along with the next group.
     Remember(Arc<SignedRecord>),
     /// Rides along with the next group.
@@ -40,7 +47,7 @@ pub(super) enum Operation {
 impl Operation {
     /// Whether somebody waits for it.
     pub(super) fn is_awaited(&self) -> bool {
-        matches!(self, Self::Persist { .. } | Self::Acknowledge { .. })
+        matches!(self, Self::Persist { .. } | Self::Acknowledge { .. } | Self::Expire { .. })
     }
 
     /// Bytes that it holds in the queue and about as many as it will write.
@@ -51,7 +58,7 @@ impl Operation {
             }
             Self::Acknowledge { name, .. } => name.len() + 64,
             Self::Remember(record) => record.signed.len() + record.certificate.len() + 256,
-            Self::Forget(_) => 64,
+            Self::Forget(_) | Self::Expire { .. } => 64,
         }
     }
 
@@ -59,6 +66,7 @@ impl Operation {
     pub(super) fn refuse(self, fault: &StoreFault) {
         match self {
             Self::Persist { done, .. } => done(Err(fault.clone())),
+            Self::Expire { done, .. } => done(Err(fault.clone())),
             // Whoever asked may have gone away; the same holds below.
             Self::Acknowledge { done, .. } => drop(done.send(Err(fault.clone()))),
             Self::Remember(_) | Self::Forget(_) => {}
@@ -69,6 +77,7 @@ impl Operation {
     pub(super) fn answer(self, outcome: Outcome) {
         match (self, outcome) {
             (Self::Persist { done, .. }, Outcome::At(position)) => done(Ok(position)),
+            (Self::Expire { done, .. }, Outcome::Expired(expired)) => done(Ok(expired)),
             (Self::Acknowledge { done, .. }, Outcome::Moved(result)) => {
                 drop(done.send(result.map_err(StoreFault::Failed)));
             }
@@ -84,6 +93,8 @@ pub(super) enum Outcome {
     At(u64),
     /// The cursor stands there or further, or why it cannot.
     Moved(Result<(), String>),
+    /// How far retention came.
+    Expired(Expired),
     /// It contradicts itself; nothing was written for it.
     Invalid(String),
     /// Nobody waits.
@@ -94,8 +105,14 @@ pub(super) enum Outcome {
 pub(super) struct Applied {
     /// One for each operation, in order.
     pub(super) outcomes: Vec<Outcome>,
-    /// Last position after it.
-    pub(super) head: u64,
+    /// Head, floor and bytes after it.
+    pub(super) account: Account,
+    /// When the oldest transaction held after it was published; none where none is held.
+    pub(super) oldest: Option<WallTime>,
+    /// Transactions that retention removed.
+    pub(super) removed: u64,
+    /// Retention has nothing more to do for now.
+    pub(super) trimmed: bool,
     /// Transactions held after it.
     pub(super) transactions: u64,
     /// Whether it wrote anything.
@@ -108,6 +125,7 @@ pub(super) fn apply(
     operations: &[Operation],
     now: WallTime,
 ) -> Result<Applied, Broken> {
+    let mut meta = txn.open_table(META)?;
     let mut ids = txn.open_table(IDS)?;
     let mut order = txn.open_table(ORDER)?;
     let mut summary = txn.open_table(SUMMARY)?;
@@ -119,9 +137,11 @@ pub(super) fn apply(
         segments: txn.open_table(SEGMENTS)?,
         trees: txn.open_table(TREES)?,
         certificates: txn.open_table(CERTIFICATES)?,
+        certificate_times: txn.open_table(CERTIFICATE_TIMES)?,
     };
-    let mut head = entries.log.last()?.map_or(0, |(position, _)| position.value());
+    let mut account = Account::read(&meta)?;
     let mut changed = false;
+    let (mut removed, mut trimmed) = (0, false);
     let mut outcomes = Vec::with_capacity(operations.len());
     for operation in operations {
         let outcome = match operation {
@@ -134,13 +154,13 @@ pub(super) fn apply(
                         continue;
                     }
                     None => {
-                        head += 1;
-                        entries.write(head, envelope, body, *received)?;
-                        ids.insert(id.as_bytes(), head)?;
+                        account.head += 1;
+                        account.bytes += entries.write(account.head, envelope, body, *received)?;
+                        ids.insert(id.as_bytes(), account.head)?;
                         buckets::Writer { order: &mut order, summary: &mut summary }
                             .insert(&buckets::key(envelope.key()))?;
                         changed = true;
-                        head
+                        account.head
                     }
                 };
                 if !idempotency_key.is_empty() {
@@ -150,9 +170,17 @@ pub(super) fn apply(
             }
             Operation::Acknowledge { name, position, .. } => {
                 // What is not there yet cannot have been processed: a cursor never skips the future.
-                let moved = cursors::advance(&mut cursors, name, (*position).min(head))?;
+                let moved = cursors::advance(&mut cursors, name, (*position).min(account.head))?;
                 changed |= moved.as_ref().is_ok_and(|moved| *moved);
                 Outcome::Moved(moved.map(|_| ()))
+            }
+            Operation::Expire { limits, .. } => {
+                let (order, summary) = (&mut order, &mut summary);
+                let mut remover = Remover { ids: &mut ids, order, summary, entries: &mut entries };
+                let expired = remover.step(limits, &mut account)?;
+                removed += expired.removed;
+                trimmed = !expired.more;
+                Outcome::Expired(expired)
             }
             Operation::Remember(record) => {
                 changed |= records::remember(&mut records, record)?;
@@ -165,9 +193,13 @@ pub(super) fn apply(
         };
         outcomes.push(outcome);
     }
-    if changed {
+    // A floor that only time has moved is written with the next group that writes anything: it would move there anyway.
+    if changed || removed > 0 {
+        changed = true;
         keys.sweep(now)?;
+        account.write(&mut meta)?;
     }
     let transactions = ids.len()?;
-    Ok(Applied { outcomes, head, transactions, changed })
+    let oldest = order.first()?.map(|(key, _)| WallTime::from_unix_ms(buckets::published_ms(key.value())));
+    Ok(Applied { outcomes, account, oldest, removed, trimmed, transactions, changed })
 }

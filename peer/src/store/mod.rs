@@ -4,8 +4,9 @@
 //! knows nothing of links, gossip or certificates: what it is given has been verified.
 //!
 //! Inside: `writer` (the thread) takes from `queue` and writes a `group`, made of `envelope`, `buckets`, `keys`,
-//! `cursors` and `records`, all by the tables of `schema`; `door` holds the database, `open` opens it, `fault` turns
-//! what goes wrong into sentences, `check` holds all tables against one another.
+//! `cursors`, `records` and `retention`, all by the tables of `schema`; `door` holds the database, `open` opens it, `fault` turns
+//! what goes wrong into sentences, `check` holds all tables against one another, `repair` makes them
+//! anew, `migrate` brings earlier layouts up to this one, `figures` counts.
 
 mod buckets;
 mod check;
@@ -15,13 +16,17 @@ mod envelope;
 mod fault;
 #[cfg(test)]
 mod faulty;
+mod figures;
 mod group;
 mod keys;
+mod migrate;
 mod open;
 mod overlay;
 mod queue;
 mod records;
+mod repair;
 mod report;
+mod retention;
 mod schema;
 mod shared;
 mod writer;
@@ -31,7 +36,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use sorcha_peer_core::envelope::{Envelope, SignedRecord};
-use sorcha_peer_core::event::{RangeQuery, RangeView, StoreFault};
+use sorcha_peer_core::event::{Expired, RangeQuery, RangeView, StoreFault};
 use sorcha_peer_core::tree::Body;
 use sorcha_peer_core::types::{Hash, PeerId, TxId, WallTime};
 use tokio::sync::{oneshot, watch};
@@ -39,9 +44,11 @@ use tokio::sync::{oneshot, watch};
 pub use self::check::check;
 pub use self::fault::OpenError;
 use self::fault::guarded;
+pub use self::figures::figures;
 use self::group::Operation;
 use self::open::{Backing, FileBacking};
-pub use self::report::{CheckReport, Fault, FaultKind};
+pub use self::repair::repair;
+pub use self::report::{CheckReport, CursorFigure, Fault, FaultKind, Lost, RepairReport, StoreReport};
 use self::shared::Shared;
 
 /// Where and how.
@@ -62,6 +69,22 @@ pub struct Recovered {
     pub records: Vec<Arc<SignedRecord>>,
     /// Transactions held.
     pub transactions: u64,
+    /// What was published before this was removed by retention.
+    pub floor: WallTime,
+}
+
+/// What lies at one place, or a run of places, in the order of arrival.
+#[derive(Debug, Clone)]
+pub enum Arrival {
+    /// A transaction.
+    Held(Stored),
+    /// Positions `from..=to` are gone: retention has removed what was there.
+    Gone {
+        /// The first of them.
+        from: u64,
+        /// The last of them.
+        to: u64,
+    },
 }
 
 /// One transaction as held.
@@ -86,6 +109,14 @@ pub struct StoreStats {
     pub commits: u64,
     /// Microseconds that the last commit took, fsync included.
     pub last_commit_us: u64,
+    /// Bytes that the transactions held take in it, indices estimated; what `retention.bytes` bounds.
+    pub live_bytes: u64,
+    /// What was published before this is gone; the epoch: retention has removed nothing yet.
+    pub floor: WallTime,
+    /// When the oldest transaction held was published.
+    pub oldest: Option<WallTime>,
+    /// Transactions that retention has removed since the start.
+    pub removed: u64,
 }
 
 /// Cheap to clone; the last clone's drop does not close it, [`Store::close`] does.
@@ -117,16 +148,23 @@ impl Store {
         let database = database.map_err(broken)?;
         open::start(&database, &options.directory, file)?;
         let start = guarded(|| open::begin(&database)).map_err(broken)?;
-        let stats =
-            StoreStats { transactions: start.transactions, bytes: backing.bytes(), ..StoreStats::default() };
+        let stats = StoreStats {
+            transactions: start.transactions,
+            bytes: backing.bytes(),
+            live_bytes: start.account.bytes,
+            floor: WallTime::from_unix_ms(start.account.floor),
+            oldest: start.oldest,
+            ..StoreStats::default()
+        };
         let shared = Arc::new(Shared {
             file: file.to_owned(),
             backing,
             cache_bytes_max: options.cache_bytes_max,
+            compact_from_bytes: schema::COMPACT_FROM_BYTES.into(),
             clock,
             door: door::Door::default(),
             queue: queue::Queue::default(),
-            head: watch::Sender::new(start.head),
+            head: watch::Sender::new(start.account.head),
             figures: Mutex::new(stats),
             thread: Mutex::new(None),
             lock: Mutex::new(lock),
@@ -141,8 +179,9 @@ impl Store {
             detail: format!("its thread could not be started: {error}"),
         })?;
         *shared.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
-        let (incarnation, records, transactions) = (start.incarnation, start.records, start.transactions);
-        Ok((Self { shared }, Recovered { incarnation, records, transactions }))
+        let floor = WallTime::from_unix_ms(start.account.floor);
+        let open::Start { incarnation, records, transactions, .. } = start;
+        Ok((Self { shared }, Recovered { incarnation, records, transactions, floor }))
     }
 
     /// Makes it durable in the next group; `done` runs on the writer thread with the arrival position.
@@ -157,6 +196,20 @@ impl Store {
         done: Box<dyn FnOnce(Result<u64, StoreFault>) + Send>,
     ) {
         self.shared.queue.push(Operation::Persist { envelope, body, idempotency_key, received, done });
+    }
+
+    /// One step of retention, in the next group: removes what was published before `before`, and the oldest as long as
+    /// the transactions take more than `bytes_max`, but nothing that was published at `keep_from` or later. `done`
+    /// as for [`Self::persist`].
+    pub fn expire(
+        &self,
+        before: WallTime,
+        bytes_max: u64,
+        keep_from: WallTime,
+        done: Box<dyn FnOnce(Result<Expired, StoreFault>) + Send>,
+    ) {
+        let limits = retention::Limits { before, bytes_max, keep_from };
+        self.shared.queue.push(Operation::Expire { limits, done });
     }
 
     /// Keeps a peer's record; not awaited, lost records are learned again.
@@ -242,6 +295,28 @@ impl Store {
     /// Transactions after `position` in the order of arrival, at most `limit`.
     pub fn after(&self, position: u64, limit: usize) -> Result<Vec<Stored>, StoreFault> {
         self.shared.read(|snapshot| envelope::Reader::new(snapshot)?.after(position, limit))
+    }
+
+    /// What follows `position` in the order of arrival, at most `limit` transactions and the gaps that retention has
+    /// made before, between and after them. Empty: there is nothing beyond `position`.
+    pub fn arrivals(&self, position: u64, limit: usize) -> Result<Vec<Arrival>, StoreFault> {
+        self.shared.read(|snapshot| {
+            let held = envelope::Reader::new(snapshot)?.after(position, limit)?;
+            let is_all = held.len() < limit;
+            let head = retention::Account::read(&snapshot.open_table(schema::META)?)?.head;
+            let (mut found, mut next) = (Vec::with_capacity(held.len()), position.saturating_add(1));
+            for stored in held {
+                if stored.position > next {
+                    found.push(Arrival::Gone { from: next, to: stored.position - 1 });
+                }
+                next = stored.position + 1;
+                found.push(Arrival::Held(stored));
+            }
+            if is_all && next <= head {
+                found.push(Arrival::Gone { from: next, to: head });
+            }
+            Ok(found)
+        })
     }
 
     /// The last durable position; changes when a group has been committed.

@@ -13,16 +13,23 @@ use redb::{
     Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableHandle,
 };
 use sorcha_peer_core::envelope::SignedRecord;
+use sorcha_peer_core::types::WallTime;
 
 use super::fault::{Broken, OpenError, is_full};
-use super::records;
+use super::overlay::Overlay;
+use super::retention::Account;
 use super::schema::{
-    CERTIFICATES, CURSORS, IDS, KEY_TIMES, KEYS, LOG, META, META_INCARNATION, META_SCHEMA, ORDER, RECORDS,
-    SCHEMA, SEGMENTS, SUMMARY, TREES, VERIFY_BYTES_MAX,
+    CERTIFICATE_TIMES, CERTIFICATES, CURSORS, IDS, KEY_TIMES, KEYS, LOG, META, META_INCARNATION, META_SCHEMA,
+    ORDER, RECORDS, SCHEMA, SEGMENTS, SUMMARY, TREES, VERIFY_BYTES_MAX,
 };
+use super::{buckets, migrate, records};
 
 /// The database in a state directory.
 pub(super) const DATABASE_FILE: &str = "store.redb";
+/// A database that is being made; it gets its name when it is whole.
+pub(super) const FRESH_FILE: &str = "store.redb.new";
+/// Page cache of a database that is made or read at one go.
+const PASSING_CACHE_BYTES: usize = 64 * 1024 * 1024;
 /// Held locked while a store is open; names the process that holds it.
 const LOCK_FILE: &str = "store.lock";
 
@@ -143,18 +150,41 @@ pub(super) fn create_database(directory: &Path) -> Result<PathBuf, OpenError> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(directory_error(directory, error)),
     }
-    let fresh = directory.join("store.redb.new");
+    let database = make_fresh(directory)?;
+    database.close().map_err(|error| open_error(directory, &path, &error.into()))?;
+    replace_by(directory, false)?;
+    Ok(path)
+}
+
+/// A new, empty database under another name.
+pub(super) fn make_fresh(directory: &Path) -> Result<Database, OpenError> {
+    let fresh = directory.join(FRESH_FILE);
     let made = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&fresh);
     made.map_err(|error| directory_error(directory, error))?;
-    let backing = FileBacking { file: fresh.clone() };
-    let database = open_database(&backing, 1024 * 1024);
-    let database = database.map_err(|error| open_error(directory, &path, &error.into()))?;
-    start(&database, directory, &path)?;
-    database.close().map_err(|error| open_error(directory, &path, &error.into()))?;
-    std::fs::rename(&fresh, &path)
+    let database = open_database(&FileBacking { file: fresh.clone() }, PASSING_CACHE_BYTES as u64);
+    let database = database.map_err(|error| open_error(directory, &fresh, &error.into()))?;
+    start(&database, directory, &fresh)?;
+    Ok(database)
+}
+
+/// Gives the new, closed database its name. What has that name is set aside where it is to be kept; under which name.
+pub(super) fn replace_by(directory: &Path, keep: bool) -> Result<Option<PathBuf>, OpenError> {
+    let path = directory.join(DATABASE_FILE);
+    let name = |number: u32| directory.join(format!("{DATABASE_FILE}.damaged-{number}"));
+    let aside = if keep { (1..=u32::MAX).map(name).find(|path| !path.exists()) } else { None };
+    let kept = aside.as_ref().map_or(Ok(()), |aside| std::fs::hard_link(&path, aside));
+    kept.and_then(|()| std::fs::rename(directory.join(FRESH_FILE), &path))
         .and_then(|()| sync_directory(directory))
         .map_err(|error| directory_error(directory, error))?;
-    Ok(path)
+    Ok(aside)
+}
+
+/// Opens a database file so that nothing of it changes.
+pub(super) fn open_overlay(file: &Path) -> Result<Database, Broken> {
+    let overlay = Overlay::new(File::open(file)?)?;
+    let mut builder = Builder::new();
+    builder.set_cache_size(PASSING_CACHE_BYTES);
+    Ok(builder.create_with_backend(overlay)?)
 }
 
 /// What an opened database says of itself.
@@ -162,7 +192,8 @@ pub(super) struct Start {
     pub(super) incarnation: u64,
     pub(super) records: Vec<Arc<SignedRecord>>,
     pub(super) transactions: u64,
-    pub(super) head: u64,
+    pub(super) account: Account,
+    pub(super) oldest: Option<WallTime>,
 }
 
 /// Lays out an empty database, or checks the layout of one with content.
@@ -171,19 +202,24 @@ pub(super) fn start(database: &Database, directory: &Path, file: &Path) -> Resul
     if is_empty(database).map_err(broken)? {
         return lay_out(database).map_err(broken);
     }
-    check_layout(database, file, broken)
+    match check_layout(database, file, broken)? {
+        SCHEMA => Ok(()),
+        found => {
+            migrate::migrate(database, found, file).map_err(|broken| open_error(directory, file, &broken))
+        }
+    }
 }
 
-/// Refuses what is no store, or a later version's.
+/// The version of the layout; refuses what is no store, or a later version's.
 pub(super) fn check_layout(
     database: &Database,
     file: &Path,
     broken: impl FnOnce(Broken) -> OpenError,
-) -> Result<(), OpenError> {
+) -> Result<u64, OpenError> {
     let file = file.to_owned();
     match layout(database) {
         Ok(Some(found)) if found > SCHEMA => Err(OpenError::Newer { file, found, known: SCHEMA }),
-        Ok(Some(1..)) => Ok(()),
+        Ok(Some(found @ 1..)) => Ok(found),
         Ok(Some(0) | None) => {
             let detail = "it is a database of another program".to_owned();
             Err(OpenError::Foreign { file, detail })
@@ -216,6 +252,7 @@ fn lay_out(database: &Database) -> Result<(), Broken> {
     txn.open_table(SEGMENTS)?;
     txn.open_table(TREES)?;
     txn.open_table(CERTIFICATES)?;
+    txn.open_table(CERTIFICATE_TIMES)?;
     txn.open_table(ORDER)?;
     txn.open_table(SUMMARY)?;
     txn.open_table(KEYS)?;
@@ -241,7 +278,11 @@ pub(super) fn begin(database: &Database) -> Result<Start, Broken> {
         incarnation,
         records: records::all(&snapshot.open_table(RECORDS)?)?,
         transactions: snapshot.open_table(IDS)?.len()?,
-        head: snapshot.open_table(LOG)?.last()?.map_or(0, |(position, _)| position.value()),
+        account: Account::read(&snapshot.open_table(META)?)?,
+        oldest: snapshot
+            .open_table(ORDER)?
+            .first()?
+            .map(|(key, _)| WallTime::from_unix_ms(buckets::published_ms(key.value()))),
     })
 }
 

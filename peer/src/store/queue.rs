@@ -84,6 +84,11 @@ impl Queue {
         self.filled.notify_one();
     }
 
+    /// Whether somebody waits.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.lock().awaited > 0
+    }
+
     /// Whether [`Self::close`] was called.
     pub(super) fn is_closed(&self) -> bool {
         self.lock().closed

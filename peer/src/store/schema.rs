@@ -5,16 +5,24 @@
 
 use redb::TableDefinition;
 
-/// Version of this layout; a store with a higher one is refused.
-pub(super) const SCHEMA: u64 = 1;
+/// Version of this layout; a store with a higher one is refused, one with a lower one is brought up to it at its first
+/// open. 1: without [`META_HEAD`], [`META_FLOOR`], [`META_BYTES`] and [`CERTIFICATE_TIMES`].
+pub(super) const SCHEMA: u64 = 2;
 /// In [`META`]: version of the layout.
 pub(super) const META_SCHEMA: &str = "schema";
 /// In [`META`]: starts of this peer so far.
 pub(super) const META_INCARNATION: &str = "incarnation";
 
+/// In [`META`]: last arrival position given out. Retention may take the newest entry of the log.
+pub(super) const META_HEAD: &str = "head";
+/// In [`META`]: publication time in ms; what was published before is gone.
+pub(super) const META_FLOOR: &str = "floor";
+/// In [`META`]: bytes that the transactions held take, rows of indices estimated.
+pub(super) const META_BYTES: &str = "bytes";
+
 /// Single numbers by name.
 pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
-/// Arrival position -> encoded `LogEntry`. Its last key is the head, so the newest entry must never be removed.
+/// Arrival position -> encoded `LogEntry`.
 pub(super) const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 /// Transaction id -> arrival position.
 pub(super) const IDS: TableDefinition<&[u8; 32], u64> = TableDefinition::new("ids");
@@ -24,6 +32,10 @@ pub(super) const SEGMENTS: TableDefinition<(u64, u32), &[u8]> = TableDefinition:
 pub(super) const TREES: TableDefinition<(u64, u8, u32), &[u8]> = TableDefinition::new("trees");
 /// SHA-256 -> certificate, DER.
 pub(super) const CERTIFICATES: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("certificates");
+/// SHA-256 of a certificate -> when the newest transaction that it signed was published, ms, less
+/// [`CERTIFICATE_SLACK_MS`] at most.
+pub(super) const CERTIFICATE_TIMES: TableDefinition<&[u8; 32], u64> =
+    TableDefinition::new("certificate_times");
 /// (Publication time, id), big-endian: the order of reconciliation.
 pub(super) const ORDER: TableDefinition<&[u8; 40], ()> = TableDefinition::new("order");
 /// (Level, lower bound) -> (children, count, sum of ids): see `buckets`.
@@ -48,6 +60,26 @@ pub(super) const TREE_NODES_PER_ROW: usize = 120;
 pub(super) const KEY_AGE_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// Expired keys removed with one group at most, so that no group waits for a long sweep (guess).
 pub(super) const KEY_SWEEP_MAX: usize = 256;
+/// Transactions that one step of retention removes at most: steps go with groups, and a group should not wait for
+/// one (measured: some 10 ms).
+pub(super) const EXPIRE_MAX: u64 = 512;
+/// Bytes that one step of retention removes at most, one larger body apart (guess: as a group adds).
+pub(super) const EXPIRE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Rows of indices for each transaction, in [`META_BYTES`] (measured: a file of small ones holds about that beside
+/// their log entries).
+pub(super) const INDEX_BYTES: u64 = 320;
+/// How far the time of a certificate's last use may lag behind, ms: not every transaction writes it (guess).
+pub(super) const CERTIFICATE_SLACK_MS: u64 = 60 * 60 * 1000;
+/// Certificates looked at in one sweep (guess: more than members that a network has).
+pub(super) const CERTIFICATE_SWEEP_MAX: usize = 16_384;
+/// Files below this are not worth making smaller.
+pub(super) const COMPACT_FROM_BYTES: u64 = 64 * 1024 * 1024;
+/// A file is made smaller when what it holds takes less than one part in so many of it: then at least about half of
+/// it is given back, however loosely the pages are filled (measured: they hold some 70 %).
+pub(super) const COMPACT_PART: u64 = 3;
+/// A running peer moves at most so many bytes to make its file smaller, for meanwhile nobody reads or writes (measured:
+/// a second or two); more only `sorcha-peer store repair` does.
+pub(super) const COMPACT_LIVE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Cursors held; a new one beyond is refused (guess: an application has a handful).
 pub(super) const CURSORS_MAX: u64 = 4096;
 /// Operations waiting for the writer; beyond it `persist` is refused at once (guess: a second's work).

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -22,12 +23,17 @@ use super::queue::Queue;
 /// How long a read waits for a database that is being opened anew (guess: several repairs of a small one).
 const READ_WAIT_MAX: Duration = Duration::from_secs(2);
 
+/// How long a read waits while the file is made smaller (guess: many times what that takes).
+const AWAY_WAIT_MAX: Duration = Duration::from_secs(30);
+
 /// One for each open store.
 pub(super) struct Shared {
     /// For messages.
     pub(super) file: PathBuf,
     pub(super) backing: Box<dyn Backing>,
     pub(super) cache_bytes_max: u64,
+    /// `COMPACT_FROM_BYTES`; tests have less patience.
+    pub(super) compact_from_bytes: AtomicU64,
     /// Civil time, for the age of idempotency keys.
     pub(super) clock: Box<dyn Fn() -> WallTime + Send + Sync>,
     pub(super) door: Door,
@@ -63,11 +69,16 @@ impl Shared {
                 Ok(found) => return Ok(found),
                 Err(broken) => broken,
             };
-            let left = deadline.saturating_duration_since(Instant::now());
+            let mut left = deadline.saturating_duration_since(Instant::now());
+            if self.door.is_away() {
+                left = left.max(AWAY_WAIT_MAX);
+            }
             if !broken.wants_reopening() || self.queue.is_closed() || left.is_zero() {
                 return Err(broken.fault(&self.file));
             }
-            self.queue.ask_reopen(generation);
+            if !self.door.is_away() {
+                self.queue.ask_reopen(generation);
+            }
             if !self.door.wait_after(generation, left) {
                 return Err(broken.fault(&self.file));
             }
@@ -80,13 +91,25 @@ impl Shared {
         let mut figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
         figures.transactions = applied.transactions;
         figures.bytes = bytes;
+        figures.live_bytes = applied.account.bytes;
+        figures.floor = WallTime::from_unix_ms(applied.account.floor);
+        figures.oldest = applied.oldest;
+        figures.removed += applied.removed;
         // A group of known transactions wrote nothing.
         if applied.changed {
             figures.commits += 1;
             figures.last_commit_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         }
         drop(figures);
-        self.head.send_if_modified(|head| std::mem::replace(head, applied.head) != applied.head);
+        self.head
+            .send_if_modified(|head| std::mem::replace(head, applied.account.head) != applied.account.head);
+    }
+
+    /// The file has another size; which.
+    pub(super) fn resized(&self) -> u64 {
+        let bytes = self.backing.bytes();
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner).bytes = bytes;
+        bytes
     }
 
     /// Closes the database and lets go of the directory.

@@ -9,7 +9,7 @@ use super::Output;
 use crate::envelope::{Envelope, SignedRecord};
 use crate::message::{Fingerprint, Frame, LinkPeer, SyncBound};
 use crate::tree::Body;
-use crate::types::{Address, Hash, LinkId, OpId, PeerId, TxId};
+use crate::types::{Address, Hash, LinkId, OpId, PeerId, TxId, WallTime};
 
 /// Something happened in the world.
 #[derive(Debug, Clone)]
@@ -78,6 +78,13 @@ pub enum Input {
         op: OpId,
         /// In the order of the queries.
         views: Vec<RangeView>,
+    },
+    /// Answer to [`Output::Expire`]: how far retention is.
+    Expired {
+        /// Of the effect.
+        op: OpId,
+        /// What was done, durably; `None` where the store failed.
+        result: Option<Expired>,
     },
     /// A link stands: TLS is done, the other's certificate is checked. `Hello` follows on it.
     LinkUp(LinkUp),
@@ -226,6 +233,17 @@ pub enum StoreFault {
     /// Any other failure.
     #[error("the store failed: {0}")]
     Failed(String),
+}
+
+/// One step of retention.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// What was published before this is gone, and is not to come back. Never moves back.
+    pub floor: WallTime,
+    /// Transactions removed by this step.
+    pub removed: u64,
+    /// There is more to be removed.
+    pub more: bool,
 }
 
 /// What [`Output::Load`] asks for.

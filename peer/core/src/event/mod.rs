@@ -7,8 +7,8 @@ mod notice;
 mod output;
 
 pub use input::{
-    DialError, Input, LinkUp, LoadWhat, Loaded, RangeDetail, RangeQuery, RangeView, Rung, StoreFault, Submit,
-    Verdict,
+    DialError, Expired, Input, LinkUp, LoadWhat, Loaded, RangeDetail, RangeQuery, RangeView, Rung,
+    StoreFault, Submit, Verdict,
 };
 pub use notice::{Event, EvidenceKind};
 pub use output::{Accepted, Class, Output, SubmitRefused, Verifiable, Wake};

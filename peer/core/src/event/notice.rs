@@ -2,7 +2,7 @@
 
 use super::{DialError, StoreFault};
 use crate::message::LinkPeer;
-use crate::types::{Address, LinkId, PeerId, TxId};
+use crate::types::{Address, LinkId, PeerId, TxId, WallTime};
 
 /// What happened, for people and metrics. Names of variants are stable words in logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +95,18 @@ pub enum Event {
         received: u64,
         /// Transactions that went out.
         sent: u64,
+    },
+    /// Retention has removed the oldest transactions.
+    Expired {
+        /// How many.
+        removed: u64,
+        /// What was published before this is gone.
+        floor: WallTime,
+    },
+    /// A transaction came in that is older than what is kept here. No fault of the sender's: it keeps for longer.
+    TooOld {
+        /// Who brought it.
+        from: PeerId,
     },
     /// Something in favour of, or against, a peer.
     Evidence {

@@ -9,7 +9,7 @@ use super::{Event, LoadWhat, RangeQuery, StoreFault};
 use crate::envelope::{Envelope, Header, Record, SignedRecord};
 use crate::message::Frame;
 use crate::tree::Body;
-use crate::types::{Address, LinkId, OpId, PeerId, TxId};
+use crate::types::{Address, LinkId, OpId, PeerId, TxId, WallTime};
 
 /// Something the driver shall do.
 #[derive(Debug, Clone)]
@@ -100,6 +100,17 @@ pub enum Output {
         op: OpId,
         /// At most `SYNC_RANGES_MAX`.
         queries: Vec<RangeQuery>,
+    },
+    /// Remove what retention does not keep any more, oldest first and not too much at once.
+    Expire {
+        /// Answered by `Expired`.
+        op: OpId,
+        /// What was published before this goes.
+        before: WallTime,
+        /// While the transactions take more than this, the oldest goes; `u64::MAX`: no bound.
+        bytes_max: u64,
+        /// Nothing that was published at this time or later goes, whatever else is asked.
+        keep_from: WallTime,
     },
     /// Keep this record over restarts; not answered.
     Remember {
@@ -214,4 +225,6 @@ pub enum Wake {
     Sync,
     /// A member is to be forgotten.
     Membership,
+    /// The store is to be asked what retention does not keep any more.
+    Retention,
 }

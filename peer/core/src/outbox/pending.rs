@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::types::bounds::IDS_PER_FRAME_MAX;
-use crate::types::{Time, TxId};
+use crate::types::{Time, TxId, WallTime};
 
 /// Ids followed one by one, 5 MB; further ones are counted and wait for a round of reconciliation.
 const FOLLOWED_MAX: usize = 65_536;
@@ -21,7 +21,8 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    followed: BTreeMap<TxId, Time>,
+    /// Since when, and when they were published where that is known.
+    followed: BTreeMap<TxId, (Time, Option<WallTime>)>,
     by_age: BTreeSet<(Time, TxId)>,
     /// Counted only: from earlier starts, or beyond the bound.
     uncounted: u64,
@@ -42,36 +43,65 @@ impl Outbox {
     }
 
     /// A transaction of this peer's is durable here.
-    pub(crate) fn accepted(&mut self, id: TxId, now: Time) {
+    pub(crate) fn accepted(&mut self, id: TxId, published: WallTime, now: Time) {
+        self.follow(id, Some(published), now);
+    }
+
+    fn follow(&mut self, id: TxId, published: Option<WallTime>, now: Time) {
         if self.followed.len() >= FOLLOWED_MAX {
             self.uncounted += 1;
             self.uncounted_at = now;
-        } else if self.followed.insert(id, now).is_none() {
+        } else if self.followed.insert(id, (now, published)).is_none() {
             self.by_age.insert((now, id));
+        }
+    }
+
+    /// When the oldest of them was published, but for those before `lowest`, which no peer in reach takes any more;
+    /// none where there are none. As early as can be while some are not known one by one.
+    pub(crate) fn oldest(&self, lowest: WallTime) -> Option<WallTime> {
+        if self.uncounted > 0 {
+            return Some(WallTime::default());
+        }
+        let published = self.followed.values().map(|(_, published)| published.unwrap_or_default());
+        published.filter(|published| *published >= lowest || *published == WallTime::default()).min()
+    }
+
+    /// Retention has removed everything published before `floor`.
+    pub(crate) fn expired(&mut self, floor: WallTime) {
+        let gone = |(_, published): &(Time, Option<WallTime>)| published.is_some_and(|at| at < floor);
+        let ids: Vec<TxId> =
+            self.followed.iter().filter(|(_, followed)| gone(followed)).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.confirmed(&id);
         }
     }
 
     /// Another peer holds it.
     pub(crate) fn confirmed(&mut self, id: &TxId) {
-        if let Some(at) = self.followed.remove(id) {
+        if let Some((at, _)) = self.followed.remove(id) {
             self.by_age.remove(&(at, *id));
         }
     }
 
-    /// Another peer holds everything that was held here when a round began, but for these.
-    pub(crate) fn covered(&mut self, began: Time, uncovered: &[TxId]) {
+    /// Another peer holds everything that was held here when a round began, but for these, and for what was published
+    /// before its floor.
+    pub(crate) fn covered(&mut self, began: Time, floor: WallTime, uncovered: &[TxId]) {
         let kept: BTreeSet<&TxId> = uncovered.iter().collect();
         let old: Vec<TxId> =
             self.by_age.iter().take_while(|(at, _)| *at < began).map(|(_, id)| *id).collect();
-        for id in old.iter().filter(|id| !kept.contains(id)) {
-            self.confirmed(id);
+        let compared = |id: &TxId| {
+            self.followed.get(id).is_some_and(|(_, published)| published.is_none_or(|at| at >= floor))
+        };
+        let held: Vec<TxId> = old.into_iter().filter(|id| !kept.contains(id) && compared(id)).collect();
+        for id in held {
+            self.confirmed(&id);
         }
         if self.uncounted > 0 && self.uncounted_at <= began {
             // Whose they are is not known here; they are followed until somebody confirms them.
             self.uncounted = 0;
             for id in uncovered {
                 if !self.followed.contains_key(id) {
-                    self.accepted(*id, began);
+                    self.follow(*id, None, began);
                 }
             }
         }
@@ -116,14 +146,35 @@ mod tests {
         Time::from_micros(ms * 1000)
     }
 
+    fn wall(ms: u64) -> WallTime {
+        WallTime::from_unix_ms(ms)
+    }
+
+    #[test]
+    fn what_nobody_in_reach_takes_any_more_holds_retention_up_no_longer_but_stays_listed() {
+        let mut outbox = Outbox::new(0);
+        assert_eq!(outbox.oldest(wall(0)), None);
+        for number in 1..=3 {
+            outbox.accepted(id(number), wall(number * 10), at(number));
+        }
+        assert_eq!(outbox.oldest(wall(0)), Some(wall(10)));
+        assert_eq!(outbox.oldest(wall(20)), Some(wall(20)));
+        outbox.covered(at(9), wall(20), &[id(3)]);
+        assert_eq!(outbox.len(), 2, "10 lies below the other's floor, 30 is not held there");
+        assert_eq!(outbox.oldest(wall(20)), Some(wall(30)));
+        outbox.expired(wall(11));
+        assert_eq!(outbox.len(), 1);
+        assert_eq!(Outbox::new(7).oldest(wall(99)), Some(wall(0)), "whose they are is not known yet");
+    }
+
     #[test]
     fn what_is_confirmed_or_covered_goes_and_the_rest_is_asked_about() {
         let mut outbox = Outbox::new(0);
         for number in 0..5 {
-            outbox.accepted(id(number), at(number * 100));
+            outbox.accepted(id(number), wall(number), at(number * 100));
         }
         outbox.confirmed(&id(0));
-        outbox.covered(at(300), &[id(2)]);
+        outbox.covered(at(300), wall(0), &[id(2)]);
         assert_eq!(outbox.len(), 3, "1 is covered; 3 and 4 are younger than the round");
         assert_eq!(outbox.due(at(1_199)), []);
         assert_eq!(outbox.due(at(1_300)), [id(2), id(3)]);
@@ -137,12 +188,12 @@ mod tests {
     #[test]
     fn what_was_held_before_the_start_counts_until_a_round_has_covered_it() {
         let mut outbox = Outbox::new(1_000);
-        outbox.accepted(id(1), at(1));
+        outbox.accepted(id(1), wall(1), at(1));
         assert_eq!(outbox.len(), 1_001);
-        outbox.covered(at(2), &[id(7), id(8)]);
+        outbox.covered(at(2), wall(0), &[id(7), id(8)]);
         assert_eq!(outbox.len(), 2, "two of a thousand are not held there");
         outbox.confirmed(&id(7));
-        outbox.covered(at(3), &[]);
+        outbox.covered(at(3), wall(0), &[]);
         assert_eq!(outbox.len(), 0);
     }
 
@@ -150,12 +201,12 @@ mod tests {
     fn beyond_the_bound_it_counts_and_waits_for_a_round() {
         let mut outbox = Outbox::new(0);
         for number in 0..FOLLOWED_MAX as u64 + 10 {
-            outbox.accepted(id(number), at(number));
+            outbox.accepted(id(number), wall(number), at(number));
         }
         assert_eq!((outbox.followed.len(), outbox.len()), (FOLLOWED_MAX, FOLLOWED_MAX as u64 + 10));
-        outbox.covered(at(5), &[]);
+        outbox.covered(at(5), wall(0), &[]);
         assert_eq!(outbox.uncounted, 10, "a round that began before them says nothing of them");
-        outbox.covered(at(FOLLOWED_MAX as u64 + 20), &[]);
+        outbox.covered(at(FOLLOWED_MAX as u64 + 20), wall(0), &[]);
         assert_eq!(outbox.len(), 0);
         assert!(outbox.by_age.is_empty());
     }

@@ -36,7 +36,7 @@ impl Peer {
             return;
         }
         if round.is_complete() {
-            self.outbox.covered(round.began, &round.uncovered);
+            self.outbox.covered(round.began, round.floor, &round.uncovered);
             if let Some(drain) = &mut self.drain {
                 drain.covered(&round.peer, round.began, &round.uncovered);
                 self.set(Timer::Drain, now.time);

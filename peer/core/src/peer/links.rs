@@ -273,6 +273,7 @@ impl Peer {
         let Some(session) = self.links.remove(link) else { return };
         let peer = session.peer.clone();
         self.exchange.forget(link);
+        self.floors.unlinked(link);
         for (_, round) in self.sync.unlinked(link) {
             self.sync_ended(&round);
         }

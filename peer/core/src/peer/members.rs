@@ -43,6 +43,7 @@ impl Peer {
         self.set(Timer::Exchange, now.time + refresh);
         let sync = self.spread_out(self.config.sync_interval);
         self.set(Timer::SyncPeriodic, now.time + sync);
+        self.begin_retention(now);
         self.dial(now);
     }
 

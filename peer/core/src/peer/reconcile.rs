@@ -8,6 +8,7 @@ use crate::event::{Class, Event, Output, RangeView};
 use crate::gossip::seen::Known;
 use crate::link::budget::Item;
 use crate::message::{Message, Sync, SyncBound};
+use crate::sync::floor;
 use crate::sync::ranges::{self, Step};
 use crate::sync::schedule::{Round, Side};
 use crate::types::{LinkId, Now, OpId, PeerId, WallTime};
@@ -47,8 +48,9 @@ impl Peer {
                 continue;
             }
             self.ask_store(link, Side::Own, now);
-            let op = self.op(Purpose::OpenSync { link });
-            let queries = vec![ranges::query(SyncBound::MIN, SyncBound::MAX)];
+            let floor = self.floors.own();
+            let op = self.op(Purpose::OpenSync { link, floor });
+            let queries = vec![ranges::query(floor::bound(floor), SyncBound::MAX)];
             self.outputs.push_back(Output::Inspect { op, queries });
         }
         self.timers.remove(&Timer::SyncRound);
@@ -62,6 +64,7 @@ impl Peer {
 
     pub(super) fn sync_said(&mut self, link: LinkId, peer: PeerId, sync: Sync, now: Now) {
         let number = sync.round;
+        self.floors.hear(link, sync.floor);
         if sync.opening && !self.sync.start(link, Side::Answer, peer, number, now.time) {
             // Nothing was compared.
             self.say_sync(link, number, Step { partial: true, ..Step::default() }, false);
@@ -72,6 +75,7 @@ impl Peer {
         };
         round.sent += sync.want.len() as u64;
         round.partial |= sync.partial;
+        round.floor = round.floor.max(sync.floor);
         let listed = std::mem::take(&mut round.listed);
         round.talking = !sync.ranges.is_empty();
         self.sync.progress(link, side, now.time);
@@ -81,8 +85,10 @@ impl Peer {
             return;
         }
         self.ask_store(link, side, now);
-        let queries = sync.ranges.iter().map(|range| ranges::query(range.lower, range.upper)).collect();
-        let op = self.op(Purpose::AnswerSync { link, side, number, ranges: sync.ranges, listed });
+        // Where nothing is left above the floor, the answer is an empty one: there is nothing to compare.
+        let said = floor::lift(sync.ranges, self.floors.own().max(sync.floor));
+        let queries = said.iter().map(|range| ranges::query(range.lower, range.upper)).collect();
+        let op = self.op(Purpose::AnswerSync { link, side, number, ranges: said, listed });
         self.outputs.push_back(Output::Inspect { op, queries });
         self.set_opt(Timer::SyncRound, self.sync.next_timeout());
     }
@@ -95,7 +101,7 @@ impl Peer {
 
     pub(super) fn inspected(&mut self, op: OpId, mut views: Vec<RangeView>, now: Now) {
         match self.ops.remove(&op) {
-            Some(Purpose::OpenSync { link }) => {
+            Some(Purpose::OpenSync { link, floor }) => {
                 // Without an answer of the store the round times out.
                 let (Some(view), Some(round)) = (views.pop(), self.sync.progress(link, Side::Own, now.time))
                 else {
@@ -104,7 +110,7 @@ impl Peer {
                 round.asking = false;
                 let number = round.number;
                 self.held = view.fingerprint.count;
-                let step = ranges::open(SyncBound::MIN, SyncBound::MAX, &view);
+                let step = ranges::open(floor::bound(floor), SyncBound::MAX, &view);
                 self.proceed(link, Side::Own, number, step, true, now);
             }
             Some(Purpose::AnswerSync { link, side, number, ranges, listed }) => {
@@ -146,9 +152,8 @@ impl Peer {
     }
 
     fn say_sync(&mut self, link: LinkId, round: u64, step: Step, opening: bool) {
-        let floor = WallTime::from_unix_ms(0);
-        let sync =
-            Sync { round, ranges: step.ranges, floor, want: step.want, opening, partial: step.partial };
+        let (floor, partial) = (self.floors.own(), step.partial);
+        let sync = Sync { round, ranges: step.ranges, floor, want: step.want, opening, partial };
         self.send(link, Class::Bulk, Message::Sync(sync));
     }
 }

@@ -49,7 +49,8 @@ impl Peer {
             incarnation: self.incarnation,
             sequence,
             register: submission.register.clone(),
-            published: now.wall,
+            // A clock that was set back must not make a transaction that is too old at once.
+            published: now.wall.max(self.floors.own()),
             body_bytes: submission.body.bytes().len() as u64,
             body_root: submission.body.root(),
         };
@@ -86,7 +87,7 @@ impl Peer {
         // Its own row gets it from here: no other head has to ask for that.
         self.seen.relay(&id);
         self.answer(&submission, &Ok((id, published.as_unix_ms())), false);
-        self.outbox.accepted(id, now.time);
+        self.outbox.accepted(id, published, now.time);
         self.set_opt(Timer::Outbox, self.outbox.next());
         self.event(Event::Accepted { id, body_bytes: envelope.header().body_bytes });
         let heads = self.misses.heads();

@@ -33,6 +33,9 @@ impl Peer {
             self.acknowledge(link, sequence, now.time);
             return self.evidence(from, EvidenceKind::OtherNetwork, detail);
         }
+        if header.published < self.floors.own() {
+            return self.too_old(link, sequence, &push, from, now);
+        }
         if header.body_bytes > BODY_BYTES_MAX {
             let detail =
                 format!("transaction {id} has {} bytes, more than {BODY_BYTES_MAX}", header.body_bytes);
@@ -90,6 +93,19 @@ impl Peer {
                 self.take_in(incoming, known == Known::MaybeHeld, now);
             }
         }
+    }
+
+    /// It is below the own floor: gone from here, or never held, and not taken. No fault of the one who sent it.
+    fn too_old(&mut self, link: LinkId, sequence: u64, push: &Push, from: PeerId, now: Now) {
+        let key = push.envelope.key();
+        // An acknowledged body would count as held.
+        if push.body.is_none() {
+            self.acknowledge(link, sequence, now.time);
+        }
+        self.announcers_of(&key.id);
+        self.sync.arrived(&key.id, false, now.time);
+        self.seen.refused(key.id, key.published, now.time + REFUSED_FOR);
+        self.event(Event::TooOld { from });
     }
 
     fn take_in(&mut self, mut incoming: Incoming, maybe_held: bool, now: Now) {

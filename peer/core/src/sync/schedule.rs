@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::ranges::Listed;
-use crate::types::{LinkId, PeerId, Time, TxId};
+use crate::types::{LinkId, PeerId, Time, TxId, WallTime};
 
 /// Rounds of others answered at once; one more is told that there is nothing.
 const ANSWERING_MAX: usize = 4;
@@ -36,6 +36,8 @@ pub(crate) struct Round {
     pub(crate) began: Time,
     /// Something was left out by either side.
     pub(crate) partial: bool,
+    /// The other side said that it takes nothing published before this.
+    pub(crate) floor: WallTime,
     /// Held here, and not known to be held there.
     pub(crate) uncovered: Vec<TxId>,
     /// Something that is held there has not come and is not on its way.
@@ -129,6 +131,7 @@ impl Schedule {
             talking: true,
             began: now,
             partial: false,
+            floor: WallTime::default(),
             uncovered: Vec::new(),
             unsettled: false,
             asking: false,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sorcha_peer_core::envelope::{Envelope, SignedRecord, SyncKey};
 use sorcha_peer_core::event::{
-    Accepted, DialError, Event, LinkUp, LoadWhat, Loaded, RangeDetail, RangeQuery, RangeView, Rung,
+    Accepted, DialError, Event, Expired, LinkUp, LoadWhat, Loaded, RangeDetail, RangeQuery, RangeView, Rung,
     StoreFault, Submit, SubmitRefused, Verdict,
 };
 use sorcha_peer_core::message::{Fingerprint, Frame, LinkPeer, Message, SyncBound};
@@ -28,6 +28,7 @@ pub(crate) struct Disk {
     pub(crate) keys: BTreeMap<String, TxId>,
     pub(crate) records: BTreeMap<PeerId, Arc<SignedRecord>>,
     pub(crate) incarnation: u64,
+    pub(crate) floor: WallTime,
     pub(crate) full: bool,
     /// Answers to Persist wait until this is false.
     pub(crate) slow: bool,
@@ -45,6 +46,22 @@ impl Disk {
 
     fn find(&self, id: &TxId) -> Option<&(Arc<Envelope>, Arc<Body>)> {
         self.held.iter().find(|(key, _)| key.id == *id).map(|(_, held)| held)
+    }
+
+    fn expire(&mut self, before: WallTime, bytes_max: u64, keep_from: WallTime) -> Expired {
+        let mut bytes: u64 = self.held.values().map(|(_, body)| body.bytes().len() as u64).sum();
+        let mut removed = 0;
+        self.floor = self.floor.max(before.min(keep_from));
+        while let Some(entry) = self.held.first_entry() {
+            let published = entry.key().published;
+            if published >= keep_from || published >= self.floor && bytes <= bytes_max {
+                break;
+            }
+            self.floor = self.floor.max(WallTime::from_unix_ms(published.as_unix_ms() + 1));
+            bytes -= entry.remove().1.bytes().len() as u64;
+            removed += 1;
+        }
+        Expired { floor: self.floor, removed, more: false }
     }
 
     fn inspect(&self, query: &RangeQuery) -> RangeView {
@@ -175,6 +192,7 @@ impl Network {
             seed: at as u64,
             known: node.disk.records.values().cloned().collect(),
             held: node.disk.held.len() as u64,
+            floor: node.disk.floor,
         };
         node.peer = Some(Peer::new(node.config.clone(), Identity { uri: node.uri.clone() }, start, now));
         self.drain(at);
@@ -433,6 +451,9 @@ impl Network {
                 op,
                 views: queries.iter().map(|query| disk.inspect(query)).collect(),
             }),
+            Output::Expire { op, before, bytes_max, keep_from } => {
+                Some(Input::Expired { op, result: Some(disk.expire(before, bytes_max, keep_from)) })
+            }
             Output::Remember { record } => {
                 disk.records.insert(record.peer, record);
                 None

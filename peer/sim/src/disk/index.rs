@@ -43,6 +43,22 @@ impl Index {
         true
     }
 
+    /// The first key.
+    pub fn first(&self) -> Option<&SyncKey> {
+        self.blocks.first().and_then(|block| block.keys.first())
+    }
+
+    /// Takes the first key out.
+    pub fn take_first(&mut self) {
+        let Some(block) = self.blocks.first_mut().filter(|block| !block.keys.is_empty()) else { return };
+        let key = block.keys.remove(0);
+        block.fingerprint.remove(&key.id);
+        self.count -= 1;
+        if block.keys.is_empty() && self.blocks.len() > 1 {
+            self.blocks.remove(0);
+        }
+    }
+
     /// How many keys there are.
     pub fn len(&self) -> usize {
         self.count
@@ -207,6 +223,25 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_taken_out_at_the_front_leaves_the_sums_of_the_rest() {
+        let mut index = Index::default();
+        let mut keys: Vec<SyncKey> = (0..500).map(key).collect();
+        for key in &keys {
+            index.insert(*key);
+        }
+        keys.sort_unstable();
+        for key in &keys[..300] {
+            assert_eq!(index.first(), Some(key));
+            index.take_first();
+        }
+        let mut rest = Index::default();
+        for key in &keys[300..] {
+            rest.insert(*key);
+        }
+        assert_eq!((index.fingerprint(), index.len()), (rest.fingerprint(), 200));
     }
 
     #[test]

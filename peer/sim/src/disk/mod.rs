@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sorcha_peer_core::envelope::{Envelope, SignedRecord};
-use sorcha_peer_core::event::{LoadWhat, Loaded, RangeQuery, RangeView};
+use sorcha_peer_core::event::{Expired, LoadWhat, Loaded, RangeQuery, RangeView};
 use sorcha_peer_core::tree::{self, Body};
-use sorcha_peer_core::types::{OpId, PeerId, TxId, bounds};
+use sorcha_peer_core::types::{OpId, PeerId, TxId, WallTime, bounds};
 
 use self::index::Index;
 use crate::queue::Micros;
@@ -59,6 +59,7 @@ pub struct Store {
     index: Index,
     keys: BTreeMap<String, TxId>,
     records: BTreeMap<PeerId, Arc<SignedRecord>>,
+    floor: WallTime,
 }
 
 /// A disk with what is durable and what is not yet.
@@ -109,6 +110,11 @@ impl Disk {
         self.waiting.clear();
     }
 
+    /// Removes what retention does not keep, as the shipping store would, all at once.
+    pub fn expire(&mut self, before: WallTime, bytes_max: u64, keep_from: WallTime) -> Expired {
+        self.store.expire(before, bytes_max, keep_from)
+    }
+
     /// Ids that were written and are not durable yet.
     pub fn unsynced(&self) -> impl Iterator<Item = TxId> {
         self.waiting.iter().chain(&self.syncing).filter_map(|write| match write {
@@ -156,6 +162,33 @@ impl Store {
                 None
             }
         }
+    }
+
+    fn expire(&mut self, before: WallTime, bytes_max: u64, keep_from: WallTime) -> Expired {
+        let mut bytes = if bytes_max == u64::MAX {
+            0
+        } else {
+            self.transactions.values().map(|(_, body)| body.bytes().len() as u64).sum()
+        };
+        let mut removed = 0;
+        self.floor = self.floor.max(before.min(keep_from));
+        while let Some(key) = self.index.first().copied() {
+            if key.published >= keep_from || key.published >= self.floor && bytes <= bytes_max {
+                break;
+            }
+            self.floor = self.floor.max(WallTime::from_unix_ms(key.published.as_unix_ms() + 1));
+            self.index.take_first();
+            if let Some((_, body)) = self.transactions.remove(&key.id) {
+                bytes = bytes.saturating_sub(body.bytes().len() as u64);
+            }
+            removed += 1;
+        }
+        Expired { floor: self.floor, removed, more: false }
+    }
+
+    /// What was published before this is gone.
+    pub fn floor(&self) -> WallTime {
+        self.floor
     }
 
     /// Whether a transaction is held.
@@ -230,7 +263,7 @@ fn chunk(body: &Bytes, index: usize) -> Bytes {
 #[cfg(test)]
 mod tests {
     use sorcha_peer_core::envelope::Header;
-    use sorcha_peer_core::types::{Hash, WallTime};
+    use sorcha_peer_core::types::Hash;
 
     use super::*;
 

@@ -10,18 +10,30 @@ use super::*;
 /// Crashes tried by `no_power_failure_loses...`; `SORCHA_STORE_SEEDS` sets another number.
 const SEEDS: u64 = 60;
 
+/// What was asked and answered before the power went.
+#[derive(Default)]
+struct Promises {
+    durable: Vec<((Arc<Envelope>, Arc<Body>), u64)>,
+    /// Retention was asked to remove what was published before, answered or not.
+    asked: u64,
+    /// It has answered that all of that is gone.
+    floor: u64,
+}
+
 /// Submits in bursts on a disk whose power goes at a random moment, looks at what the failure left, and says what is
 /// wrong with it.
 fn survive(seed: u64, sync_is_omitted: bool) -> Result<(), String> {
     let mut rng = StdRng::seed_from_u64(seed);
     let disk = Disk::default();
     let (store, _) = open_on(&disk);
+    // Small enough that a step of retention also moves pages.
+    store.shared.compact_from_bytes.store(1, std::sync::atomic::Ordering::Relaxed);
     let started = disk.operations();
     disk.misbehave(|faults| {
         faults.sync_is_omitted = sync_is_omitted;
-        faults.power_for = Some(started + rng.random_range(0..250));
+        faults.power_for = Some(started + rng.random_range(0..300));
     });
-    let mut promised = Vec::new();
+    let mut promises = Promises::default();
     let mut number = 0;
     for _ in 0..rng.random_range(1..8) {
         let burst: Vec<_> = (0..rng.random_range(1..20))
@@ -34,7 +46,16 @@ fn survive(seed: u64, sync_is_omitted: bool) -> Result<(), String> {
             .collect();
         for (transaction, answer) in burst {
             if let Ok(position) = answer.recv_timeout(PATIENCE).expect("an answer comes") {
-                promised.push((transaction, position));
+                promises.durable.push((transaction, position));
+            }
+        }
+        if rng.random_bool(0.4) {
+            let before = rng.random_range(0..50);
+            promises.asked = promises.asked.max(before);
+            if let Ok(expired) = retention::step(&store, before, u64::MAX, u64::MAX)
+                && expired.removed > 0
+            {
+                promises.floor = promises.floor.max(expired.floor.as_unix_ms());
             }
         }
     }
@@ -49,9 +70,15 @@ fn survive(seed: u64, sync_is_omitted: bool) -> Result<(), String> {
         Box::new(clock),
         None,
     );
-    let (store, _) = opened.map_err(|error| format!("does not open: {error}"))?;
-    for ((envelope, body), position) in promised {
+    let (store, recovered) = opened.map_err(|error| format!("does not open: {error}"))?;
+    if recovered.floor.as_unix_ms() < promises.floor {
+        return Err(format!("the floor was {} and is {:?}", promises.floor, recovered.floor));
+    }
+    for ((envelope, body), position) in promises.durable {
         let id = envelope.id();
+        if envelope.header().published.as_unix_ms() < promises.asked {
+            continue;
+        }
         let held = store.transaction(&id).map_err(|fault| fault.to_string())?;
         let held = held.ok_or_else(|| format!("{id} was durable at {position} and is lost"))?;
         if held.position != position {
@@ -177,6 +204,36 @@ fn a_full_disk_refuses_reads_on_and_recovers_by_itself() {
 #[test]
 fn a_disk_that_gets_full_is_not_written_to_the_last_byte() {
     assert!((1..30).contains(&fill_and_free(true)));
+}
+
+#[test]
+fn a_full_disk_takes_again_what_retention_has_made_room_for() {
+    for space_is_known in [true, false] {
+        let disk = Disk::default();
+        let (store, _) = open_on(&disk);
+        let capacity = disk.taken() + 40 * 1024 * 1024;
+        disk.misbehave(|faults| {
+            faults.capacity = Some(capacity);
+            faults.space_is_known = space_is_known;
+        });
+        let big = |number| transaction(number, number, vec![number as u8; 300_000]);
+        let mut held = 0;
+        while persist(&store, big(held + 1)).is_ok() {
+            held += 1;
+            assert!(held < 200, "the disk never fills up");
+        }
+        let mut floor = 1;
+        eventually(|| {
+            floor = (floor + 10).min(held);
+            // Where not even that can be written, it is tried again.
+            let _expired = retention::step(&store, floor, u64::MAX, u64::MAX);
+            persist(&store, big(held + 1)).is_ok()
+        });
+        assert!(floor < held, "it took all of {held} to make room for one");
+        assert!(store.body(&big(held).0.id()).expect("readable").is_some());
+        store.close();
+        assert_eq!(check_disk(&disk), Vec::<String>::new());
+    }
 }
 
 #[test]

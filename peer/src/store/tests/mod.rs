@@ -8,6 +8,8 @@ mod opening;
 mod queueing;
 mod ranges;
 mod reading;
+mod repairing;
+mod retention;
 
 use std::io::Write as _;
 use std::path::Path;

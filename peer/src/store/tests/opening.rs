@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::super::open::DATABASE_FILE;
-use super::super::schema::{META, META_SCHEMA};
+use super::super::schema::{CERTIFICATE_TIMES, META, META_BYTES, META_FLOOR, META_HEAD, META_SCHEMA};
 use super::*;
 
 fn refused(directory: &Path) -> String {
@@ -65,10 +65,53 @@ fn a_store_of_a_newer_version_is_refused_untouched() {
     drop(database);
     let before = std::fs::read(&file).expect("readable");
     let said = refused(directory.path());
-    assert!(said.contains("has layout 7, this program reads layouts up to 1: run the newer"), "{said}");
+    assert!(said.contains("has layout 7, this program reads layouts up to 2: run the newer"), "{said}");
     assert!(check(directory.path()).expect_err("refused").to_string().contains("has layout 7"));
     let unchanged = std::fs::read(&file).expect("readable").len() == before.len();
     assert!(unchanged);
+}
+
+#[test]
+fn a_store_of_layout_1_is_brought_up_and_keeps_everything() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (store, _) = open(directory.path());
+    let held: Vec<_> = [10, 4096, 5000, 200_000]
+        .into_iter()
+        .zip(1..)
+        .map(|(size, number)| transaction(number, number, vec![number as u8; size]))
+        .collect();
+    for transaction in &held {
+        persist(&store, transaction.clone()).expect("durable");
+    }
+    let bytes = store.stats().live_bytes;
+    store.close();
+    // What the first layout lacked is taken away.
+    let database = redb::Database::open(directory.path().join(DATABASE_FILE)).expect("opens");
+    let txn = database.begin_write().expect("begins");
+    assert!(txn.delete_table(CERTIFICATE_TIMES).expect("deleted"));
+    {
+        let mut meta = txn.open_table(META).expect("opens");
+        for name in [META_HEAD, META_FLOOR, META_BYTES] {
+            meta.remove(name).expect("removed");
+        }
+        meta.insert(META_SCHEMA, 1).expect("written");
+    }
+    txn.commit().expect("durable");
+    drop(database);
+    let report = check(directory.path()).expect("checked");
+    assert_eq!((report.layout, report.transactions, report.faults), (1, 4, vec![]));
+
+    let (store, recovered) = open(directory.path());
+    assert_eq!((recovered.transactions, recovered.floor), (4, WallTime::default()));
+    assert_eq!((store.stats().live_bytes, *store.head().borrow()), (bytes, 4));
+    for (envelope, body) in &held {
+        assert!(store.body(&envelope.id()).expect("readable").as_ref() == Some(body.bytes()));
+    }
+    assert_eq!(persist(&store, small(5)), Ok(5));
+    assert_eq!(retention::step(&store, 3, u64::MAX, u64::MAX).expect("durable").removed, 2);
+    store.close();
+    let report = check(directory.path()).expect("checked");
+    assert_eq!((report.layout, report.transactions, report.faults), (2, 3, vec![]));
 }
 
 #[test]
