@@ -36,6 +36,9 @@ pub struct Config {
     pub links_max: usize,
     /// Submissions under way at most; one more is refused as busy.
     pub submissions_max: usize,
+    /// Row count of the grid, instead of the one that follows from the number of members; a power of two. For tests
+    /// and simulations of peers whose views differ.
+    pub rows: Option<u32>,
     /// Bodies being fetched may take this much memory together; further ones wait.
     pub fetch_bytes_max: u64,
     /// Transactions published longer ago are removed; `None`: never for their age.
@@ -63,6 +66,7 @@ impl Default for Config {
             body_bytes_max: 64 * 1024 * 1024,
             links_max: 1024,
             submissions_max: 4096,
+            rows: None,
             fetch_bytes_max: 128 * 1024 * 1024,
             retention_age: None,
             retention_bytes: None,

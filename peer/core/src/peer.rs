@@ -1,6 +1,6 @@
 //! The façade: takes inputs, sequences the rooms, queues outputs. What is decided is decided in the rooms.
 //!
-//! Its parts: `peer/links` (a link's life), `peer/held` (what others hold, drains), `peer/members` (records, dialling, forgetting), `peer/submit`
+//! Its parts: `peer/links` (a link's life), `peer/held` (what others hold, drains), `peer/members` (records, dialling, forgetting), `peer/rows` (the row count), `peer/submit`
 //! (local transactions), `peer/transactions` (others' transactions), `peer/repair` (announcements, fetches,
 //! chunks), `peer/reconcile` (rounds of sync), `peer/retain` (retention), `peer/views` (what it shows of itself).
 
@@ -12,6 +12,7 @@ mod members;
 mod reconcile;
 mod repair;
 mod retain;
+mod rows;
 mod submit;
 #[cfg(test)]
 mod tests;
@@ -135,7 +136,14 @@ pub struct Peer {
     roster: Roster,
     contacts: Contacts,
     exchange: Exchange,
+    /// Row count that links are wanted for, since when, and the one that transactions travel by.
     rows: u32,
+    rows_since: Time,
+    pushing_rows: u32,
+    began: Time,
+    /// Whom to dial, best last, as found when it was last looked; `None`: look again. And until when that holds.
+    dial_list: Option<Vec<PeerId>>,
+    dial_list_until: Option<Time>,
     /// Dials that were not answered.
     dialling: usize,
     /// Members forgotten since the own record was last sealed.
@@ -182,6 +190,11 @@ impl Peer {
             contacts: Contacts::default(),
             exchange: Exchange::default(),
             rows: 1,
+            rows_since: now.time,
+            pushing_rows: 1,
+            began: now.time,
+            dial_list: None,
+            dial_list_until: None,
             dialling: 0,
             forgotten: 0,
             intake: Intake::default(),

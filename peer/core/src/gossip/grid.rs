@@ -48,6 +48,14 @@ pub(crate) fn rank(tx: &TxId, peer: &PeerId) -> u64 {
     mix(tx.prefix() ^ peer.prefix().rotate_left(32))
 }
 
+/// How many heads a transaction has in a row, where it shall have `mean` on average over rows. Depends on ids alone, so that
+/// everyone can tell afterwards.
+pub(crate) fn heads(tx: &TxId, row: u32, mean: f64) -> usize {
+    // 53 bits fill a double's mantissa.
+    let lot = (mix(tx.prefix() ^ u64::from(row).rotate_left(48)) >> 11) as f64 / (1_u64 << 53) as f64;
+    mean.floor() as usize + usize::from(lot < mean.fract())
+}
+
 /// A peer's own order of the candidates of a row: spreads links evenly.
 pub(crate) fn preference(me: &PeerId, other: &PeerId) -> u64 {
     mix(me.prefix() ^ other.prefix().rotate_left(17))
@@ -110,6 +118,21 @@ mod tests {
         ];
         for (peers, standing, expected) in table {
             assert_eq!(rows(peers, standing), expected, "{peers} peers, {standing} rows");
+        }
+    }
+
+    #[test]
+    fn rows_share_heads_out_as_the_mean_says() {
+        for mean in [1.0, 1.25, 2.4, 3.0] {
+            let all = (0..4000_u64).map(|number| {
+                let tx = TxId::of_header(&(number / 32).to_le_bytes());
+                heads(&tx, (number % 32) as u32, mean)
+            });
+            let (sum, least, most) = all.fold((0, usize::MAX, 0), |(sum, least, most), heads| {
+                (sum + heads, heads.min(least), heads.max(most))
+            });
+            assert!((sum as f64 / 4000.0 - mean).abs() < 0.03, "{mean}: {sum}");
+            assert_eq!((least, most), (mean.floor() as usize, mean.ceil() as usize), "{mean}");
         }
     }
 

@@ -30,23 +30,43 @@ pub(crate) struct Target {
     pub(crate) rows: u32,
 }
 
-/// Hop 1: the own row, so many `heads` in every other row, and a hand-off where the own view is not complete.
-pub(crate) fn from_origin(
-    me: &PeerId,
-    rows: u32,
-    heads: usize,
-    tx: &TxId,
-    neighbours: &[Neighbour],
-) -> Vec<Target> {
+/// Who sends a transaction first, and by what it chooses.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    pub(crate) me: &'a PeerId,
+    /// Others can dial it, so its whole row is linked to it.
+    pub(crate) reachable: bool,
+    pub(crate) rows: u32,
+    /// Heads in each row, on average over rows.
+    pub(crate) heads: f64,
+}
+
+/// Hop 1: the own row, so many `heads` in every other row, and a hand-off where the own view is not complete. Who
+/// cannot be dialled is linked to the reachable part of its row alone, and gives it heads like any other row.
+pub(crate) fn from_origin(origin: &Origin<'_>, tx: &TxId, neighbours: &[Neighbour]) -> Vec<Target> {
+    let Origin { me, reachable, rows, heads } = *origin;
+    let own = if reachable { Row::All } else { Row::Heads };
     let mut targets = if rows <= 1 {
-        neighbours.iter().map(|to| Target { link: to.link, head: false, rows: 1 }).collect()
+        let helpers = if reachable { 0 } else { heads.ceil() as usize };
+        to_all(tx, neighbours, helpers)
     } else {
-        to_rows(me, rows, heads, tx, neighbours, |_| true)
+        let mine = grid::row(me, rows);
+        to_rows(rows, heads, tx, neighbours, |row| if row == mine { own } else { Row::Heads })
     };
     if is_newcomer(rows, neighbours) {
         hand_off(neighbours, &mut targets);
     }
     targets
+}
+
+/// Below the grid: everyone; so many `helpers` pass it on to those that only they are linked to.
+fn to_all(tx: &TxId, neighbours: &[Neighbour], helpers: usize) -> Vec<Target> {
+    let mut ranked: Vec<&Neighbour> = neighbours.iter().collect();
+    if helpers > 0 {
+        ranked.sort_by_key(|to| (!to.live, !to.reachable, grid::rank(tx, &to.peer)));
+    }
+    let target = |(at, to): (usize, &&Neighbour)| Target { link: to.link, head: at < helpers, rows: 1 };
+    ranked.iter().enumerate().map(target).collect()
 }
 
 /// Hop 2, at a head: the own row, and heads of the sibling rows that a sender with fewer rows did not see.
@@ -63,10 +83,20 @@ pub(crate) fn from_head(
     let open: Vec<Neighbour> = neighbours.iter().filter(open).copied().collect();
     if rows >= frame_rows {
         if rows <= 1 {
-            return Vec::new();
+            // The sender cannot be dialled, so it is not linked to others that cannot.
+            let hidden = open.iter().filter(|to| !to.reachable);
+            return hidden.map(|to| Target { link: to.link, head: false, rows }).collect();
         }
         let own = grid::row(me, rows);
-        return to_rows(me, rows, 1, tx, &open, |row| row % frame_rows == own % frame_rows);
+        return to_rows(rows, 1.0, tx, &open, |row| {
+            if row == own {
+                Row::All
+            } else if row % frame_rows == own % frame_rows {
+                Row::Heads
+            } else {
+                Row::None
+            }
+        });
     }
     // The sender's rows are finer: only its row was given to this head.
     let own = grid::row(me, frame_rows);
@@ -74,36 +104,46 @@ pub(crate) fn from_head(
     mine.map(|to| Target { link: to.link, head: false, rows: frame_rows }).collect()
 }
 
+/// Who of a row is sent a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Row {
+    All,
+    Heads,
+    None,
+}
+
 fn to_rows(
-    me: &PeerId,
     rows: u32,
-    heads: usize,
+    heads: f64,
     tx: &TxId,
     neighbours: &[Neighbour],
-    serves: impl Fn(u32) -> bool,
+    serves: impl Fn(u32) -> Row,
 ) -> Vec<Target> {
-    let own = grid::row(me, rows);
     let mut candidates: Vec<(u32, bool, bool, u64, LinkId)> = Vec::with_capacity(neighbours.len());
     let mut targets = Vec::new();
     for to in neighbours {
         let row = grid::row(&to.peer, rows);
-        if row == own {
-            targets.push(Target { link: to.link, head: false, rows });
-        } else if serves(row) {
-            candidates.push((row, !to.live, !to.reachable, grid::rank(tx, &to.peer), to.link));
+        match serves(row) {
+            Row::All => targets.push(Target { link: to.link, head: false, rows }),
+            Row::Heads => {
+                candidates.push((row, !to.live, !to.reachable, grid::rank(tx, &to.peer), to.link));
+            }
+            Row::None => {}
         }
     }
     candidates.sort_unstable();
     for row in candidates.chunk_by(|one, other| one.0 == other.0) {
-        let best = row.iter().take(heads);
+        let best = row.iter().take(grid::heads(tx, row[0].0, heads));
         targets.extend(best.map(|(.., link)| Target { link: *link, head: true, rows }));
     }
     targets
 }
 
-/// The own view is smaller than a neighbour's, or a quarter of the rows has no link yet.
+/// Most neighbours see four times as many rows or more (twice as many is what views that differ a little make of it,
+/// and heads delegate), or a quarter of the rows has no link yet.
 fn is_newcomer(rows: u32, neighbours: &[Neighbour]) -> bool {
-    if neighbours.iter().any(|to| to.rows > rows) {
+    let larger = neighbours.iter().filter(|to| to.rows / 4 >= rows).count();
+    if larger * 2 > neighbours.len() {
         return true;
     }
     let mut reached: Vec<u32> = neighbours.iter().map(|to| grid::row(&to.peer, rows)).collect();
@@ -132,6 +172,10 @@ mod tests {
         (0..count).map(|number| PeerId::of_uri(&number.to_string())).collect()
     }
 
+    fn origin(me: &PeerId, rows: u32, heads: u32) -> Origin<'_> {
+        Origin { me, reachable: true, rows, heads: f64::from(heads) }
+    }
+
     /// Everyone linked to everyone; links are numbered as peers.
     fn neighbours(peers: &[PeerId], me: usize, rows: u32) -> Vec<Neighbour> {
         let link = |at: usize| LinkId(at as u64);
@@ -145,7 +189,7 @@ mod tests {
         let peers = peers(count);
         let mut copies = vec![0; peers.len()];
         let mut queue: Vec<(usize, usize, Target)> = Vec::new();
-        let origin = from_origin(&peers[0], rows_of(0), 1, tx, &neighbours(&peers, 0, rows_of(0)));
+        let origin = from_origin(&origin(&peers[0], rows_of(0), 1), tx, &neighbours(&peers, 0, rows_of(0)));
         queue.extend(origin.into_iter().map(|target| (0, target.link.0 as usize, target)));
         while let Some((from, at, target)) = queue.pop() {
             copies[at] += 1;
@@ -182,10 +226,56 @@ mod tests {
     fn a_newcomer_hands_off() {
         let peers = peers(100);
         let known: Vec<Neighbour> = neighbours(&peers, 0, 8).into_iter().take(3).collect();
-        let targets = from_origin(&peers[0], 1, 1, &TxId::from_bytes([3; 32]), &known);
+        let targets = from_origin(&origin(&peers[0], 1, 1), &TxId::from_bytes([3; 32]), &known);
         assert_eq!(targets.iter().filter(|target| target.head && target.rows == 1).count(), HAND_OFFS);
         let reached: BTreeSet<LinkId> = targets.iter().map(|target| target.link).collect();
         assert_eq!(reached.len(), 3);
+    }
+
+    #[test]
+    fn views_that_differ_by_one_doubling_make_no_newcomer() {
+        let peers = peers(100);
+        for (others, newcomer) in [(8, false), (16, false), (32, true)] {
+            let all = neighbours(&peers, 0, others);
+            let targets = from_origin(&origin(&peers[0], 8, 1), &TxId::from_bytes([3; 32]), &all);
+            assert_eq!(targets.iter().any(|target| target.rows == 1), newcomer, "{others}");
+        }
+    }
+
+    #[test]
+    fn who_cannot_be_dialled_gives_its_own_row_a_head() {
+        let peers = peers(200);
+        let mut all = neighbours(&peers, 0, 8);
+        let own = grid::row(&peers[0], 8);
+        all.retain(|to| !to.link.0.is_multiple_of(2));
+        for reachable in [true, false] {
+            let from = Origin { reachable, ..origin(&peers[0], 8, 2) };
+            let targets = from_origin(&from, &TxId::from_bytes([5; 32]), &all);
+            let mates =
+                targets.iter().filter(|target| grid::row(&peers[target.link.0 as usize], 8) == own).count();
+            let heads = targets.iter().filter(|target| target.head).count();
+            if reachable {
+                assert!(mates > 2 && heads == 14, "{mates} mates, {heads} heads");
+            } else {
+                assert_eq!((mates, heads), (2, 16));
+            }
+        }
+    }
+
+    #[test]
+    fn below_the_grid_a_helper_serves_those_that_cannot_be_dialled() {
+        let peers = peers(10);
+        let mut all = neighbours(&peers, 0, 1);
+        for to in all.iter_mut().filter(|to| to.link.0 >= 6) {
+            to.reachable = false;
+        }
+        let tx = TxId::from_bytes([5; 32]);
+        let from = Origin { reachable: false, ..origin(&peers[0], 1, 1) };
+        let targets = from_origin(&from, &tx, &all[..5]);
+        assert_eq!((targets.len(), targets.iter().filter(|target| target.head).count()), (5, 1));
+        let passed = from_head(&peers[1], 1, 1, &tx, &all, &[peers[0]]);
+        let passed: Vec<u64> = passed.iter().map(|target| target.link.0).collect();
+        assert_eq!(passed, [6, 7, 8, 9]);
     }
 
     #[test]
@@ -193,7 +283,7 @@ mod tests {
         let peers = peers(100);
         let all = neighbours(&peers, 0, 8);
         let heads = |byte| -> BTreeSet<LinkId> {
-            let targets = from_origin(&peers[0], 8, 1, &TxId::from_bytes([byte; 32]), &all);
+            let targets = from_origin(&origin(&peers[0], 8, 1), &TxId::from_bytes([byte; 32]), &all);
             targets.iter().filter(|target| target.head).map(|target| target.link).collect()
         };
         assert_eq!(heads(1), heads(1));
@@ -209,13 +299,13 @@ mod tests {
         }
         let own = grid::row(&peers[0], 8);
         for heads in 1..=3 {
-            let targets = from_origin(&peers[0], 8, heads, &TxId::from_bytes([5; 32]), &all);
+            let targets = from_origin(&origin(&peers[0], 8, heads), &TxId::from_bytes([5; 32]), &all);
             for row in (0..8).filter(|row| *row != own) {
                 let there = targets
                     .iter()
                     .filter(|target| target.head && grid::row(&peers[target.link.0 as usize], 8) == row);
                 let links: Vec<u64> = there.map(|target| target.link.0).collect();
-                assert_eq!(links.len(), heads, "row {row}");
+                assert_eq!(links.len(), heads as usize, "row {row}");
                 assert!(links.iter().all(|link| !link.is_multiple_of(3)), "row {row}: {links:?}");
             }
         }

@@ -13,6 +13,9 @@ use crate::types::{Address, LinkId, Time, TxId, WallTime};
 
 /// How long an acknowledgement waits for a frame to ride on. TCP's minimal delayed acknowledgement (Linux), 40 ms.
 pub(crate) const ACK_DELAY: Duration = Duration::from_millis(40);
+/// The same for an announcement: nobody waits for that one, and a sign of life comes soon enough for `ANSWER_WAIT_MIN`. It takes
+/// most frames of acknowledgement away: announcements are most of what travels. Guess, a quarter of that wait.
+pub(crate) const ACK_DELAY_LAZY: Duration = Duration::from_millis(500);
 /// Marks after which an acknowledgement waits no longer: half of what one frame's bitmap reports.
 const ACK_AFTER_MARKS: usize = 32;
 /// Frames watched for acknowledgement on one link; further ones go unwatched, reconciliation covers them.
@@ -208,6 +211,8 @@ pub(crate) struct Session {
     unanswered: Option<(Time, u32)>,
     sent: u64,
     acks: Acks,
+    /// `Links` has it listed for an acknowledgement at this time.
+    pub(super) ack_listed: Option<Time>,
     watched: VecDeque<Watched>,
     faults: u16,
 }
@@ -249,6 +254,7 @@ impl Session {
             unanswered: None,
             sent: 0,
             acks: Acks::default(),
+            ack_listed: None,
             watched: VecDeque::new(),
             faults: 0,
         }
@@ -273,14 +279,14 @@ impl Session {
         self.unanswered = None;
     }
 
-    /// The frame with this number may be acknowledged. Returns when its acknowledgement is due at the latest.
-    pub(crate) fn mark(&mut self, sequence: u64, now: Time) -> Option<Time> {
+    /// The frame with this number may be acknowledged, within `delay`. Returns when acknowledgements are due at the latest.
+    pub(crate) fn mark(&mut self, sequence: u64, now: Time, delay: Duration) -> Option<Time> {
         if sequence == 0 {
             return None;
         }
         self.acks.mark(sequence);
         let at_once = self.acks.fresh.len() >= ACK_AFTER_MARKS;
-        let due = if at_once { now } else { self.acks.due.unwrap_or(now + ACK_DELAY) };
+        let due = if at_once { now } else { self.acks.due.unwrap_or(now + delay).min(now + delay) };
         self.acks.due = Some(due);
         Some(due)
     }
@@ -460,7 +466,7 @@ mod tests {
             let mut session = session();
             let mut told = std::collections::BTreeSet::new();
             for sequence in &order {
-                let due = session.mark(*sequence, at(0)).expect("a number is marked");
+                let due = session.mark(*sequence, at(0), ACK_DELAY).expect("a number is marked");
                 if due == at(0) {
                     told.extend(session.acks_due(at(0)).iter().flat_map(numbers));
                 }

@@ -7,13 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::session::{Phase, Session};
-use crate::types::{LinkId, PeerId};
+use crate::message::Frame;
+use crate::types::{LinkId, PeerId, Time};
 
 /// Sessions by link, standing links by peer.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     sessions: BTreeMap<LinkId, Session>,
     standing: BTreeMap<PeerId, LinkId>,
+    /// Links with an acknowledgement to be sent, by the time when it is due; one entry for each link at most, and it may
+    /// have gone with another frame since.
+    acks_due: BTreeSet<(Time, LinkId)>,
     mean_rtt_us: u64,
 }
 
@@ -81,6 +85,15 @@ impl Links {
         self.standing.keys().copied().chain(greeting.map(|session| session.peer.id)).collect()
     }
 
+    /// Whether a peer has a link that stands or is about to say hello.
+    pub(crate) fn is_reached(&self, peer: &PeerId) -> bool {
+        self.standing.contains_key(peer)
+            || self
+                .sessions
+                .values()
+                .any(|session| session.phase == Phase::Greeting && session.peer.id == *peer)
+    }
+
     pub(crate) fn is_linked(&self, peer: &PeerId) -> bool {
         self.standing.contains_key(peer)
     }
@@ -96,6 +109,50 @@ impl Links {
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
         self.sessions.values_mut()
+    }
+
+    /// A frame may be acknowledged. Answers the acknowledgements that are due at once.
+    pub(crate) fn acknowledge(
+        &mut self,
+        link: LinkId,
+        sequence: u64,
+        now: Time,
+        delay: Duration,
+    ) -> Vec<Frame> {
+        let Some(session) = self.sessions.get_mut(&link) else { return Vec::new() };
+        let due = session.mark(sequence, now, delay);
+        let frames = session.acks_due(now);
+        if let Some(due) = due.filter(|due| *due > now)
+            && session.ack_listed.is_none_or(|listed| due < listed)
+        {
+            if let Some(listed) = session.ack_listed.replace(due) {
+                self.acks_due.remove(&(listed, link));
+            }
+            self.acks_due.insert((due, link));
+        }
+        frames
+    }
+
+    /// All acknowledgements that are due.
+    pub(crate) fn acks_due(&mut self, now: Time) -> Vec<(LinkId, Frame)> {
+        let mut all = Vec::new();
+        while let Some((due, link)) = self.acks_due.first().copied()
+            && due <= now
+        {
+            self.acks_due.pop_first();
+            let Some(session) = self.sessions.get_mut(&link) else { continue };
+            all.extend(session.acks_due(now).into_iter().map(|frame| (link, frame)));
+            session.ack_listed = session.ack_due();
+            if let Some(due) = session.ack_listed {
+                self.acks_due.insert((due, link));
+            }
+        }
+        all
+    }
+
+    /// When the next acknowledgement may be due.
+    pub(crate) fn next_ack(&self) -> Option<Time> {
+        self.acks_due.first().map(|(due, _)| *due)
     }
 
     /// The link has said hello: decides which link stands for its peer.
@@ -142,9 +199,9 @@ impl Links {
 mod tests {
     use super::*;
     use crate::event::Rung;
-    use crate::link::session::Opening;
-    use crate::message::LinkPeer;
-    use crate::types::{Address, Time, WallTime};
+    use crate::link::session::{ACK_DELAY, ACK_DELAY_LAZY, Opening};
+    use crate::message::{LinkPeer, Message};
+    use crate::types::{Address, WallTime};
 
     fn open(links: &mut Links, link: u64, peer: &str, dialled: bool, incarnation: u64) {
         let mut session = Session::new(Opening {
@@ -176,6 +233,29 @@ mod tests {
                 assert_eq!(links.of(&PeerId::of_uri(other)).map(|session| session.link), Some(LinkId(1)));
             }
         }
+    }
+
+    #[test]
+    fn acknowledgements_are_found_when_they_are_due_and_only_then() {
+        let mut links = Links::default();
+        for link in 0..5 {
+            open(&mut links, link, &link.to_string(), true, 1);
+        }
+        let at = |ms: u64| Time::from_micros(ms * 1000);
+        for link in 0..5 {
+            assert!(links.acknowledge(LinkId(link), 1, at(link), ACK_DELAY_LAZY).is_empty());
+            links.acknowledge(LinkId(link), 2, at(link), ACK_DELAY);
+        }
+        assert_eq!((links.acks_due.len(), links.next_ack()), (5, Some(at(40))));
+        // One goes with another frame, one link ends.
+        links.get_mut(LinkId(1)).expect("it is there").stamp(Message::Ack);
+        links.remove(LinkId(3));
+        assert_eq!(links.acks_due(at(39)), []);
+        let due: Vec<u64> = links.acks_due(at(50)).into_iter().map(|(link, _)| link.0).collect();
+        assert_eq!(due, [0, 2, 4]);
+        assert_eq!((links.acks_due.len(), links.next_ack()), (0, None));
+        links.acknowledge(LinkId(1), 3, at(60), ACK_DELAY);
+        assert_eq!(links.next_ack(), Some(at(100)));
     }
 
     #[test]

@@ -32,6 +32,11 @@ impl Contacts {
         self.contacts.get(peer)
     }
 
+    /// All of them by id.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&PeerId, &Contact)> {
+        self.contacts.iter()
+    }
+
     /// When the member may be dialled next; `None` while it is being dialled.
     pub(crate) fn next(&self, peer: &PeerId) -> Option<Time> {
         match self.contacts.get(peer) {

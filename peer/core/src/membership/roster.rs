@@ -76,6 +76,23 @@ impl Roster {
         }
     }
 
+    /// Fills an empty roster with verified records at once, which is much less work than one by one; of two of one peer's
+    /// the newer counts.
+    pub(crate) fn load(&mut self, records: impl Iterator<Item = Arc<SignedRecord>>, now: Time) {
+        let mut records: Vec<Arc<SignedRecord>> = records.collect();
+        let newer_last = |record: &Arc<SignedRecord>| (record.record.incarnation, record.record.sequence);
+        records.sort_by(|one, other| {
+            one.peer.cmp(&other.peer).then_with(|| newer_last(other).cmp(&newer_last(one)))
+        });
+        records.dedup_by_key(|record| record.peer);
+        records.truncate(ROSTER_MEMBERS_MAX);
+        for record in &records {
+            self.digest.add(&mark(&record.peer, &record.record));
+        }
+        self.members =
+            records.into_iter().map(|record| (record.peer, Member { record, heard: now })).collect();
+    }
+
     /// Takes a verified record.
     pub(crate) fn take(&mut self, record: Arc<SignedRecord>, from_itself: bool, now: Time) -> Change {
         if !self.wants(&record, from_itself) {
@@ -181,6 +198,18 @@ mod tests {
             assert_eq!(change, expected, "{incarnation}.{sequence}");
         }
         assert_eq!(roster.len(), 1);
+    }
+
+    #[test]
+    fn many_at_once_make_the_same_as_one_by_one() {
+        let records = [record("a", 1, 5), record("b", 1, 1), record("a", 1, 7), record("a", 1, 6)];
+        let (mut one, mut other) = (Roster::default(), Roster::default());
+        one.load(records.iter().cloned(), NOW);
+        for record in &records {
+            other.take(record.clone(), false, NOW);
+        }
+        assert_eq!((one.len(), one.digest(None)), (2, other.digest(None)));
+        assert_eq!(one.get(&records[0].peer).map(|member| member.record.record.sequence), Some(7));
     }
 
     #[test]

@@ -67,7 +67,8 @@ fn in_grid(names: u64, now: Now) -> Peer {
         link_up(&mut peer, number, &name, None, now);
         say(&mut peer, number, 1, hello("test"), now);
     }
-    peer.update_rows();
+    peer.update_rows(now);
+    peer.pushing_rows = peer.rows;
     outputs(&mut peer);
     peer
 }

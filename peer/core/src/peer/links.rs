@@ -7,7 +7,7 @@ use rand::Rng;
 use super::members::DIAL_PAUSE;
 use super::{Peer, Phase, Timer};
 use crate::event::{Class, DialError, Event, EvidenceKind, LinkUp, Output};
-use crate::link::session::{Liveness, Opening, Phase as LinkPhase, Session};
+use crate::link::session::{ACK_DELAY, ACK_DELAY_LAZY, Liveness, Opening, Phase as LinkPhase, Session};
 use crate::link::table::Standing;
 use crate::membership::roster::Member;
 use crate::message::{Frame, GoodbyeReason, Hello, LinkPeer, Message};
@@ -70,7 +70,7 @@ impl Peer {
             incarnation: self.incarnation,
             session,
             received: 0,
-            rows: self.rows,
+            rows: self.pushing_rows,
             record: self.exchange.own().cloned(),
         };
         self.send(link, Class::Control, Message::Hello(hello));
@@ -96,7 +96,10 @@ impl Peer {
             _ if greeting => self.fault(link, "a frame came before hello".to_owned()),
             Message::Push(push) => self.pushed(link, frame.sequence, push, now),
             message => {
-                self.acknowledge(link, frame.sequence, now.time);
+                let lazy =
+                    matches!(message, Message::Announce { .. } | Message::Ping { .. } | Message::Pong { .. });
+                let delay = if lazy { ACK_DELAY_LAZY } else { ACK_DELAY };
+                self.acknowledge_within(link, frame.sequence, delay, now.time);
                 self.message(link, &peer, message, now);
             }
         }
@@ -130,12 +133,14 @@ impl Peer {
 
     /// The frame may be acknowledged.
     pub(super) fn acknowledge(&mut self, link: LinkId, sequence: u64, now: Time) {
-        let Some(session) = self.links.get_mut(link) else { return };
-        let due = session.mark(sequence, now);
-        for frame in session.acks_due(now) {
+        self.acknowledge_within(link, sequence, ACK_DELAY, now);
+    }
+
+    fn acknowledge_within(&mut self, link: LinkId, sequence: u64, delay: Duration, now: Time) {
+        for frame in self.links.acknowledge(link, sequence, now, delay) {
             self.outputs.push_back(Output::Send { link, class: Class::Control, frame });
         }
-        self.set_opt(Timer::Acks, due.filter(|due| *due > now));
+        self.set_opt(Timer::Acks, self.links.next_ack());
     }
 
     /// Something that no peer of this version sends.
@@ -288,6 +293,7 @@ impl Peer {
                 self.contacts.lost(peer.id, session.heard_wall, now.time, now.time + wait);
                 self.bootstrap.lost(&peer.id, now.time + wait);
             }
+            self.dial_list = None;
             self.set(Timer::Dial, now.time + DIAL_PAUSE);
             self.set(Timer::Forget, now.time + self.config.forget_after);
         }
@@ -314,6 +320,7 @@ impl Peer {
             _ => return,
         };
         self.dialling = self.dialling.saturating_sub(1);
+        self.dial_list = None;
         self.event(Event::DialFailed { address, failures, error });
         self.set(Timer::Dial, now.time + DIAL_PAUSE);
     }
@@ -357,17 +364,10 @@ impl Peer {
     }
 
     pub(super) fn send_acks(&mut self, now: Now) {
-        let mut next: Option<Time> = None;
-        for session in self.links.iter_mut() {
-            for frame in session.acks_due(now.time) {
-                let link = session.link;
-                self.outputs.push_back(Output::Send { link, class: Class::Control, frame });
-            }
-            if let Some(due) = session.ack_due() {
-                next = Some(next.map_or(due, |next| next.min(due)));
-            }
+        for (link, frame) in self.links.acks_due(now.time) {
+            self.outputs.push_back(Output::Send { link, class: Class::Control, frame });
         }
-        self.set_opt(Timer::Acks, next);
+        self.set_opt(Timer::Acks, self.links.next_ack());
     }
 
     pub(super) fn resend(&mut self, now: Now) {

@@ -11,7 +11,7 @@ use crate::envelope::{Record, SignedRecord};
 use crate::event::{Class, Event, EvidenceKind, Output, Verdict, Verifiable};
 use crate::gossip::grid;
 use crate::membership::exchange;
-use crate::membership::roster::{Change, Member};
+use crate::membership::roster::Change;
 use crate::message::{LinkPeer, Message};
 use crate::types::bounds::RECORD_ADDRESSES_MAX;
 use crate::types::{Address, LinkId, Now, OpId, PeerId, Time};
@@ -31,12 +31,10 @@ impl Peer {
     pub(super) fn begin(&mut self, known: Vec<Arc<SignedRecord>>, now: Now) {
         self.config.advertise.truncate(RECORD_ADDRESSES_MAX);
         self.bootstrap.replace(self.config.bootstrap.clone());
-        for record in known {
-            if record.peer != self.me && !record.record.leaving {
-                self.roster.take(record, false, now.time);
-            }
-        }
-        self.update_rows();
+        let members = known.into_iter().filter(|record| record.peer != self.me && !record.record.leaving);
+        self.roster.load(members, now.time);
+        self.update_rows(now);
+        self.pushing_rows = self.rows;
         self.seal_own(false, now);
         self.set(Timer::Dial, now.time);
         let refresh = self.spread_out(self.config.refresh_interval);
@@ -131,7 +129,8 @@ impl Peer {
             Change::Joined => {
                 self.outputs.push_back(Output::Remember { record: record.clone() });
                 self.event(Event::PeerJoined { peer, uri });
-                let wait = if self.me < peer { Duration::ZERO } else { super::links::HIGHER_ID_WAIT };
+                let is_first = self.me < peer || self.config.advertise.is_empty();
+                let wait = if is_first { Duration::ZERO } else { super::links::HIGHER_ID_WAIT };
                 self.contacts.renewed(&peer, now.time + wait);
             }
             Change::Renewed => {
@@ -147,20 +146,13 @@ impl Peer {
         if let Some(session) = self.links.of_mut(&peer) {
             session.reachable = !record.record.addresses.is_empty();
         }
-        self.update_rows();
+        self.update_rows(now);
+        self.dial_list = None;
         self.set(Timer::Dial, now.time + DIAL_PAUSE);
         // An answer that overtakes the news must not end its way.
         if news || from_itself || change == Change::Renewed {
             let due = self.exchange.add_news(record.clone(), now.time);
             self.set_opt(Timer::News, due);
-        }
-    }
-
-    pub(super) fn update_rows(&mut self) {
-        let (from, to) = (self.rows, grid::rows(self.network_size(), self.rows));
-        if from != to {
-            self.rows = to;
-            self.event(Event::RowsChanged { from, to });
         }
     }
 
@@ -227,25 +219,11 @@ impl Peer {
         self.set(Timer::Exchange, now.time + next);
     }
 
-    /// Members that the grid wants a link to, has none, and that `usable` lets through.
-    pub(super) fn wanted(&self, usable: impl Fn(&PeerId, &Member) -> bool) -> Vec<PeerId> {
-        let reached = self.links.reached();
-        let mut linked: Vec<PeerId> = Vec::new();
-        let mut candidates = Vec::new();
-        for (peer, member) in self.roster.iter() {
-            if reached.contains(peer) || self.contacts.get(peer).is_some_and(|contact| contact.dialling) {
-                linked.push(*peer);
-            } else if usable(peer, member) {
-                candidates.push(*peer);
-            }
-        }
-        grid::wanted(&self.me, self.rows, &linked, &candidates)
-    }
-
     pub(super) fn dial(&mut self, now: Now) {
         if self.phase != Phase::Running {
             return;
         }
+        self.settle_rows(now);
         let room = self.config.links_max.saturating_sub(self.links.len() + self.dialling);
         let slots = DIALS_MAX.saturating_sub(self.dialling).min(room);
         let reached = self.links.reached();
@@ -256,15 +234,33 @@ impl Peer {
             self.outputs.push_back(Output::Dial { op, address, expect: None });
         }
         let mut next = self.bootstrap.next(&self.config.advertise, |peer| reached.contains(peer));
-        let wanted = self.wanted(|_, member| member.is_reachable());
-        // Where the best candidates wait for their next attempt, the grid takes others that may be dialled now.
-        let ready = self.wanted(|peer, member| {
-            member.is_reachable() && self.contacts.next(peer).is_some_and(|at| at <= now.time)
-        });
-        next = next.into_iter().chain(wanted.iter().filter_map(|peer| self.contacts.next(peer))).min();
-        for peer in ready {
-            if self.dialling >= DIALS_MAX || self.links.len() + self.dialling >= self.config.links_max {
-                break;
+        if self.dial_list.is_none() || self.dial_list_until.is_some_and(|until| until <= now.time) {
+            let (list, until) = self.to_dial(now);
+            (self.dial_list, self.dial_list_until) = (Some(list), until);
+        }
+        next = next.into_iter().chain(self.dial_list_until).min();
+        let mut list = self.dial_list.take().unwrap_or_default();
+        self.dial_from(&mut list, now);
+        self.dial_list.get_or_insert(list);
+        // Whatever is ready and was not dialled waits for a slot; an answered dial sets this timer again.
+        if let Some(next) = next.filter(|next| *next > now.time) {
+            self.set(Timer::Dial, next);
+        }
+    }
+
+    /// Dials from the end of a list as many as there is room for, and are still wanted.
+    fn dial_from(&mut self, list: &mut Vec<PeerId>, now: Now) {
+        let mut by_row = if list.is_empty() { Vec::new() } else { self.links_by_row() };
+        let own = grid::row(&self.me, self.rows);
+        while self.dialling < DIALS_MAX && self.links.len() + self.dialling < self.config.links_max {
+            let Some(peer) = list.pop() else { break };
+            let row = grid::row(&peer, self.rows);
+            let is_full = self.rows > 1 && row != own && by_row[row as usize] >= grid::LINKS_PER_ROW;
+            if is_full
+                || self.links.is_reached(&peer)
+                || self.contacts.next(&peer).is_none_or(|at| at > now.time)
+            {
+                continue;
             }
             let Some(member) = self.roster.get(&peer) else { continue };
             let addresses = member.record.record.addresses.clone();
@@ -274,12 +270,9 @@ impl Peer {
             }
             let address = addresses[self.contacts.dialling(peer, addresses.len())].clone();
             self.dialling += 1;
+            by_row[row as usize] += 1;
             let op = self.op(Purpose::DialMember(peer, address.clone()));
             self.outputs.push_back(Output::Dial { op, address, expect: Some(peer) });
-        }
-        // Whatever is ready and was not dialled waits for a slot; an answered dial sets this timer again.
-        if let Some(next) = next.filter(|next| *next > now.time) {
-            self.set(Timer::Dial, next);
         }
     }
 
@@ -289,7 +282,10 @@ impl Peer {
             self.dialling = self.dialling.saturating_sub(1);
         }
         match purpose {
-            Some(Purpose::DialBootstrap(address)) => self.bootstrap.reached(&address, peer.id, &self.me),
+            Some(Purpose::DialBootstrap(address)) => {
+                self.bootstrap.reached(&address, peer.id, &self.me);
+                self.dial_list = None;
+            }
             Some(Purpose::DialMember(member, _)) => self.contacts.answered(&member),
             _ => {}
         }
@@ -315,7 +311,8 @@ impl Peer {
         self.outputs.push_back(Output::Forget { peer });
         let (uri, reason) = (record.record.uri.clone(), reason.to_owned());
         self.event(Event::PeerLeft { peer, uri, reason });
-        self.update_rows();
+        self.update_rows(now);
+        self.dial_list = None;
         self.set(Timer::Dial, now.time + DIAL_PAUSE);
     }
 }

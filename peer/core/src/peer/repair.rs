@@ -35,10 +35,10 @@ impl Peer {
         if !announce::is_young(published, now.wall) {
             return;
         }
-        let own = grid::row(&self.me, self.rows);
-        let elsewhere = |peer: &PeerId| self.rows <= 1 || grid::row(peer, self.rows) != own;
+        let own = grid::row(&self.me, self.pushing_rows);
+        let elsewhere = |peer: &PeerId| self.pushing_rows <= 1 || grid::row(peer, self.pushing_rows) != own;
         let peers = self.network_size();
-        let expected = grid::links_expected(peers, self.rows);
+        let expected = grid::links_expected(peers, self.pushing_rows);
         let first = announce::first_links(peers, self.links.linked(), expected);
         let (rng, interval) = (&mut self.rng, self.config.heartbeat_interval);
         let mut lots: Vec<(u32, LinkId)> = self
@@ -192,7 +192,7 @@ impl Peer {
                 let bytes = payload + envelope.certificate().len();
                 let class = if matches!(item, Item::Fetched(_)) { Class::Push } else { Class::Bulk };
                 // 0 hops: repair, so that the other side does not take it for a push of the grid.
-                let push = Push { envelope, body, rows: self.rows, head: false, hops: 0 };
+                let push = Push { envelope, body, rows: self.pushing_rows, head: false, hops: 0 };
                 (class, Message::Push(push), bytes)
             }
             (Item::Chunk(_, index), Some(Loaded::Chunk { data, proof })) => {

@@ -91,7 +91,13 @@ impl Peer {
         self.set_opt(Timer::Outbox, self.outbox.next());
         self.event(Event::Accepted { id, body_bytes: envelope.header().body_bytes });
         let heads = self.misses.heads();
-        let targets = push::from_origin(&self.me, self.rows, heads, &id, &self.neighbours(now));
+        let origin = push::Origin {
+            me: &self.me,
+            reachable: !self.config.advertise.is_empty(),
+            rows: self.pushing_rows,
+            heads,
+        };
+        let targets = push::from_origin(&origin, &id, &self.neighbours(now));
         self.push_to(&targets, &envelope, submission.body.bytes(), 1, now);
     }
 

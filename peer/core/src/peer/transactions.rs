@@ -218,7 +218,7 @@ impl Peer {
         now: Now,
     ) {
         let near = self.neighbours(now);
-        let targets = push::from_head(&self.me, self.rows, rows, &envelope.id(), &near, holders);
+        let targets = push::from_head(&self.me, self.pushing_rows, rows, &envelope.id(), &near, holders);
         self.push_to(&targets, envelope, body, hops, now);
     }
 
@@ -307,7 +307,7 @@ impl Peer {
     /// Sends a push. Below the grid it is watched and goes out again where no acknowledgement comes; in the
     /// grid announcements repair what is lost.
     pub(super) fn send_push(&mut self, link: LinkId, push: Push, sends: u8, now: Now) {
-        let watched = self.rows <= 1;
+        let watched = self.pushing_rows <= 1;
         let again = watched.then(|| (Box::new(push.clone()), sends));
         // The acknowledgement of a header alone promises nothing.
         let own = push.body.is_some() && push.envelope.header().origin == self.me;

@@ -33,7 +33,7 @@ impl Peer {
             return if alone { State::Online } else { State::Offline };
         }
         // Links that the grid wants but that may not be dialled (members without address) do not count.
-        let wanted = self.wanted(|_, member| member.is_reachable());
+        let wanted = self.wanted();
         if wanted.is_empty() { State::Online } else { State::Degraded }
     }
 

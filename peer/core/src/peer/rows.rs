@@ -1,0 +1,122 @@
+//! The row count: what the number of members asks for, and what transactions travel by until the links for it stand.
+//!
+//! Links are wanted for the new count at once and those of the old one are kept, so that both sets stand while the
+//! count changes (docs/design.md § 3.2); frames go on naming the old count until the new links carry them.
+
+use std::time::Duration;
+
+use super::links::HIGHER_ID_WAIT;
+use super::{Peer, Timer};
+use crate::event::Event;
+use crate::gossip::grid;
+use crate::types::{Now, PeerId, Time};
+
+/// Transactions travel by the new row count at the latest after this time: some members may not be reached at all. Guess:
+/// a few tries to dial.
+const CHANGE_MAX: Duration = Duration::from_secs(30);
+/// Percent of the links for a row count that have to stand before transactions travel by it. Guess: what is missing
+/// then is left to announcements.
+const LINKED_PERCENT_MIN: usize = 90;
+
+impl Peer {
+    /// The number of members has changed, or may have.
+    pub(super) fn update_rows(&mut self, now: Now) {
+        let to = self.config.rows.unwrap_or_else(|| grid::rows(self.network_size(), self.rows));
+        let from = self.rows;
+        if from != to {
+            self.rows = to;
+            self.rows_since = now.time;
+            self.event(Event::RowsChanged { from, to });
+            self.dial_list = None;
+            self.set(Timer::Dial, now.time + CHANGE_MAX);
+        }
+    }
+
+    /// Lets transactions travel by the row count that stands, once its links do.
+    pub(super) fn settle_rows(&mut self, now: Now) {
+        if self.pushing_rows != self.rows
+            && (now.time.since(self.rows_since) >= CHANGE_MAX || self.is_linked_for(self.rows))
+        {
+            self.pushing_rows = self.rows;
+        }
+    }
+
+    /// Whether nearly the whole own row and nearly all other rows with reachable members have a link.
+    fn is_linked_for(&self, rows: u32) -> bool {
+        let own = grid::row(&self.me, rows);
+        // By row: has a member that can be dialled, has a link.
+        let mut others = vec![(false, false); rows as usize];
+        let (mut mates, mut linked_mates) = (0, 0);
+        for (peer, _) in self.roster.iter().filter(|(_, member)| member.is_reachable()) {
+            let (row, linked) = (grid::row(peer, rows), self.links.is_linked(peer));
+            if row == own {
+                mates += 1;
+                linked_mates += usize::from(linked);
+            } else {
+                let slot = &mut others[row as usize];
+                *slot = (true, slot.1 || linked);
+            }
+        }
+        let rows_there = others.iter().filter(|(there, _)| *there).count();
+        let rows_linked = others.iter().filter(|(_, linked)| *linked).count();
+        linked_mates * 100 >= mates * LINKED_PERCENT_MIN
+            && rows_linked * 100 >= rows_there * LINKED_PERCENT_MIN
+    }
+
+    /// Members that the grid wants a link to, has none, and that may be dialled at all.
+    pub(super) fn wanted(&self) -> Vec<PeerId> {
+        let (linked, candidates) = self.candidates();
+        grid::wanted(&self.me, self.rows, &linked, &candidates)
+    }
+
+    /// Whom to dial now, best last; and when to look again, where somebody waits for the next attempt.
+    pub(super) fn to_dial(&self, now: Now) -> (Vec<PeerId>, Option<Time>) {
+        let (linked, candidates) = self.candidates();
+        // Both sides of a network that starts as a whole would dial; nobody dials one without an address.
+        let waits = |peer: &PeerId| *peer < self.me && !self.config.advertise.is_empty();
+        let next = |peer: &PeerId| {
+            let first = if waits(peer) { self.began + HIGHER_ID_WAIT } else { Time::ZERO };
+            self.contacts.next(peer).map(|at| at.max(first))
+        };
+        let ready: Vec<PeerId> =
+            candidates.iter().filter(|peer| next(peer).is_some_and(|at| at <= now.time)).copied().collect();
+        // Where the best candidates wait for their next attempt, the grid takes others that may be dialled now.
+        let mut chosen = grid::wanted(&self.me, self.rows, &linked, &ready);
+        chosen.reverse();
+        if ready.len() == candidates.len() {
+            return (chosen, None);
+        }
+        let best = grid::wanted(&self.me, self.rows, &linked, &candidates);
+        (chosen, best.iter().filter_map(next).filter(|at| *at > now.time).min())
+    }
+
+    /// Members that have a link or are being dialled, and the others that say where to dial them. Links and contacts
+    /// stand in the order of ids as the roster does, so that one walk finds them all.
+    fn candidates(&self) -> (Vec<PeerId>, Vec<PeerId>) {
+        let reached = self.links.reached();
+        let (mut reached, mut contacts) = (reached.iter().peekable(), self.contacts.iter().peekable());
+        let (mut linked, mut candidates) = (Vec::new(), Vec::new());
+        for (peer, member) in self.roster.iter() {
+            while reached.next_if(|other| *other < peer).is_some() {}
+            while contacts.next_if(|(other, _)| *other < peer).is_some() {}
+            let is_dialled =
+                contacts.peek().is_some_and(|(other, contact)| *other == peer && contact.dialling);
+            if is_dialled || reached.peek() == Some(&peer) {
+                linked.push(*peer);
+            } else if member.is_reachable() {
+                candidates.push(*peer);
+            }
+        }
+        (linked, candidates)
+    }
+
+    /// Links that stand, are being made, or are being dialled, by row.
+    pub(super) fn links_by_row(&self) -> Vec<usize> {
+        let mut rows = vec![0; self.rows.max(1) as usize];
+        let dialled = self.contacts.iter().filter(|(_, contact)| contact.dialling).map(|(peer, _)| *peer);
+        for peer in self.links.reached().into_iter().chain(dialled) {
+            rows[grid::row(&peer, self.rows) as usize] += 1;
+        }
+        rows
+    }
+}
