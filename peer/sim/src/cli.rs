@@ -1,19 +1,21 @@
 //! The command line: flags to scenarios, reports to the output.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cell_report::CellReport;
 use crate::network::Conditions;
 use crate::network::delay::Delay;
-use crate::scenario::reach::Reach;
+use crate::picture;
+use crate::scenario::cells::{self, Bars, Cell, HEARTBEAT_NEVER};
+use crate::scenario::matrix;
+use crate::scenario::reach::{Faults, Reach};
 use crate::scenario::soak::Soak;
 use crate::world::{Planted, Settings};
-
-/// A heartbeat this long never comes in a run of `reach`, so that dead peers stay unnoticed, as docs/design.md § 8 asks.
-const HEARTBEAT_NEVER: Duration = Duration::from_secs(3600);
 
 /// Simulates Sorcha peers: the shipping core under a virtual clock, network and disk.
 ///
@@ -72,13 +74,25 @@ struct ReachArgs {
     /// Share of peers behind a NAT: they dial and cannot be dialled (0 to 0.9)
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = |text: &str| number(text, 0.0, 0.9))]
     nat: f64,
+    /// Share of the roster that each peer misses; such a share sees half as many rows, another twice as many (0 to 0.3)
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = |text: &str| number(text, 0.0, 0.3))]
+    views: f64,
+    /// Share of peers that take transactions and pass none on; half of them announce what they will not give (0 to 0.9)
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = |text: &str| number(text, 0.0, 0.9))]
+    withholding: f64,
+    /// Share of peers replaced per minute while transactions are measured (0 to 5)
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = |text: &str| number(text, 0.0, 5.0))]
+    churn_per_minute: f64,
+    /// Share of peers that join just before the measurement; half of the transactions are theirs (0 to 1)
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = |text: &str| number(text, 0.0, 1.0))]
+    newcomers: f64,
     /// Share of TCP segments lost: frames come late and hold back those behind them (0 to 0.9)
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = |text: &str| number(text, 0.0, 0.9))]
     tcp_loss: f64,
     /// What each peer can send, megabits per second (0 to 1000000); 0: no bound
     #[arg(long, value_name = "MBPS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
     bandwidth_mbps: u64,
-    /// Let dead peers be noticed: the shipping heartbeat instead of none
+    /// Let dead peers be noticed: the shipping heartbeat instead of none (always with --churn-per-minute)
     #[arg(long)]
     heartbeat: bool,
     /// Begin with three bootstrap peers instead of all records
@@ -87,10 +101,55 @@ struct ReachArgs {
     /// Everything random follows from it
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Run the cells of this file, or of all .yaml files in this directory, instead; may be given again
+    #[arg(long, value_name = "FILE", conflicts_with_all = SINGLE)]
+    scenario: Vec<PathBuf>,
+    /// Of the scenario's cells only those whose condition contains this text
+    #[arg(long, value_name = "TEXT", requires = "scenario")]
+    only: Option<String>,
+    /// Of the scenario's cells only those with at most this many peers
+    #[arg(long, value_name = "N", requires = "scenario")]
+    peers_max: Option<usize>,
+    /// Runs of each of the scenario's cells, instead of as many as its file says (1 to 1000)
+    #[arg(long, value_name = "N", requires = "scenario", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    seeds: Option<u64>,
+    /// Cells that run side by side (1 to 64); those of 5000 peers and more run alone
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    jobs: u8,
+    /// Exit with 1 where a cell misses a bar
+    #[arg(long, requires = "scenario")]
+    check: bool,
+    /// Draw reach over time into this SVG file
+    #[arg(long, value_name = "FILE")]
+    picture: Option<PathBuf>,
     /// Form of the report
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
 }
+
+/// Flags of a single run, which a scenario file says itself.
+const SINGLE: [&str; 20] = [
+    "peers",
+    "transactions",
+    "warm_up",
+    "body_bytes",
+    "spacing_ms",
+    "repair_rounds",
+    "delay_ms",
+    "sigma",
+    "drop",
+    "dead",
+    "nat",
+    "views",
+    "withholding",
+    "churn_per_minute",
+    "newcomers",
+    "tcp_loss",
+    "bandwidth_mbps",
+    "heartbeat",
+    "cold",
+    "seed",
+];
 
 /// Flags of `soak`.
 #[derive(Debug, Args)]
@@ -134,9 +193,14 @@ impl Cli {
     /// Runs what was asked for and writes its report.
     pub fn run(self, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
         match self.command {
+            Command::Reach(args) if !args.scenario.is_empty() => args.run_cells(out),
             Command::Reach(args) => {
                 let report = args.scenario().run();
                 show(out, args.output, &report, |out| report.table(out))?;
+                if let Some(path) = &args.picture {
+                    let cell = CellReport::of("reach", Bars::default(), std::slice::from_ref(&report));
+                    draw(path, &[cell])?;
+                }
                 let all = report.accepted == args.transactions as usize;
                 Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
@@ -150,9 +214,37 @@ impl Cli {
 }
 
 impl ReachArgs {
+    fn run_cells(&self, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
+        let all = match cells::read(&self.scenario) {
+            Ok(all) => all,
+            Err(error) => {
+                complain(&format!("error: {error}"));
+                return Ok(ExitCode::from(2));
+            }
+        };
+        let wanted = |cell: &Cell| {
+            self.only.as_ref().is_none_or(|text| cell.name.contains(text))
+                && self.peers_max.is_none_or(|most| cell.reach.peers <= most)
+        };
+        let mut cells: Vec<Cell> = all.into_iter().filter(wanted).collect();
+        for cell in &mut cells {
+            cell.seeds = self.seeds.unwrap_or(cell.seeds);
+        }
+        if cells.is_empty() {
+            complain("error: no cell is left by --only and --peers-max");
+            return Ok(ExitCode::from(2));
+        }
+        let report = matrix::run(&cells, usize::from(self.jobs), &|cell| complain(&cell.line()));
+        show(out, self.output, &report, |out| report.table(out))?;
+        if let Some(path) = &self.picture {
+            draw(path, &report.cells)?;
+        }
+        Ok(if self.check && report.missed() > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+
     fn scenario(&self) -> Reach {
         let mut settings = Settings { seed: self.seed, keep_records: false, ..Settings::default() };
-        if !self.heartbeat {
+        if !self.heartbeat && self.churn_per_minute <= 0.0 {
             settings.config.heartbeat_interval = HEARTBEAT_NEVER;
         }
         Reach {
@@ -162,9 +254,15 @@ impl ReachArgs {
             body_bytes: self.body_bytes as usize,
             spacing: self.spacing_ms * 1000,
             repair_rounds: self.repair_rounds,
-            dead: self.dead,
-            nat: self.nat,
             cold: self.cold,
+            faults: Faults {
+                dead: self.dead,
+                nat: self.nat,
+                views: self.views,
+                withholding: self.withholding,
+                churn_per_minute: self.churn_per_minute,
+                newcomers: self.newcomers,
+            },
             conditions: Conditions {
                 delay: Delay { mean_ms: self.delay_ms, sigma: self.sigma },
                 drop: self.drop,
@@ -188,6 +286,16 @@ impl SoakArgs {
             settings: Settings::default(),
         }
     }
+}
+
+/// A line on standard error; a closed one is no error of ours.
+fn complain(line: &str) {
+    let _closed = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+fn draw(path: &Path, cells: &[CellReport]) -> anyhow::Result<()> {
+    let picture = picture::reach_over_time(cells);
+    std::fs::write(path, picture).with_context(|| format!("{} cannot be written", path.display()))
 }
 
 fn show(

@@ -1,7 +1,7 @@
 //! What the core wants done, done to the simulated disk, network and application.
 
 use sorcha_peer_core::event::{Class, DialError, Event, Input, Output, StoreFault};
-use sorcha_peer_core::message::Frame;
+use sorcha_peer_core::message::{Frame, Message};
 use sorcha_peer_core::types::{Address, LinkId, OpId, PeerId};
 
 use crate::check::Property;
@@ -70,6 +70,12 @@ impl World {
     fn send(&mut self, peer: usize, link: LinkId, class: Class, frame: Frame) {
         if !self.network.is_open(link) {
             return; // the core has not heard of the link's end yet
+        }
+        let machine = &self.machines[peer];
+        let kept_back = machine.withholds.is_some_and(|how| how.keeps_back(&machine.id, &frame.message));
+        let is_frozen = self.settings.records_frozen && matches!(frame.message, Message::Records { .. });
+        if kept_back || is_frozen {
+            return;
         }
         let (frame, bytes) = if self.settings.through_wire {
             let bytes = sorcha_peer_wire::encode_frame(&frame);

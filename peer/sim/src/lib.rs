@@ -8,6 +8,7 @@
 //! - [`network`] and [`disk`] are what fails; [`ledger`] counts, [`check`] judges.
 //! - [`scenario`] drives a world; [`report`] and [`cli`] talk to people.
 
+pub mod cell_report;
 pub mod check;
 pub mod cli;
 pub mod disk;
@@ -15,6 +16,7 @@ mod effects;
 pub mod ledger;
 pub mod network;
 pub mod peers;
+pub mod picture;
 pub mod queue;
 pub mod random;
 pub mod report;

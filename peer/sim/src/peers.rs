@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use sorcha_peer_core::config::Identity;
+use sorcha_peer_core::message::Message;
 use sorcha_peer_core::peer::Peer;
 use sorcha_peer_core::types::{Address, Now, PeerId, Time, WallTime};
 
@@ -24,6 +25,28 @@ pub enum Power {
     Dead,
 }
 
+/// How a peer keeps from others what it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Withholding {
+    /// It announces what it will not give.
+    Lying,
+    /// It says nothing.
+    Silent,
+}
+
+impl Withholding {
+    /// Whether it keeps back this message of peer `me`: everything that would give others' transactions away. Its own go
+    /// out, and it keeps its links, so that nobody notices.
+    pub fn keeps_back(self, me: &PeerId, message: &Message) -> bool {
+        match message {
+            Message::Push(push) => push.envelope.header().origin != *me,
+            Message::Chunk { .. } | Message::Unavailable { .. } => true,
+            Message::Announce { .. } => self == Self::Silent,
+            _ => false,
+        }
+    }
+}
+
 /// A machine with a peer.
 #[derive(Debug)]
 pub struct Machine {
@@ -41,6 +64,12 @@ pub struct Machine {
     pub bootstrap: Vec<usize>,
     /// It is behind a NAT: it dials, and cannot be dialled.
     pub behind_nat: bool,
+    /// It takes transactions and passes none on.
+    pub withholds: Option<Withholding>,
+    /// The row count that it sees; `None`: as it follows from its roster.
+    pub rows: Option<u32>,
+    /// When its peer was last started.
+    pub started: Micros,
     /// The shipping core, while it runs.
     pub core: Option<Peer>,
     /// How it stands.
@@ -75,6 +104,9 @@ impl Machine {
             address: address_of(number),
             bootstrap,
             behind_nat: false,
+            withholds: None,
+            rows: None,
+            started: 0,
             core: None,
             power: Power::Stopped,
             epoch: 0,

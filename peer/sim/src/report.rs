@@ -45,6 +45,10 @@ pub struct Conditions {
     pub repair_rounds: u32,
     pub dead: f64,
     pub nat: f64,
+    pub views: f64,
+    pub withholding: f64,
+    pub churn_per_minute: f64,
+    pub newcomers: f64,
     pub tcp_loss: f64,
     pub bandwidth_bps: u64,
     pub cold: bool,
@@ -83,6 +87,10 @@ pub struct ReachReport {
     pub reach_3_s: f64,
     /// The same at the end, after the rounds of reconciliation that were asked for.
     pub reach_repaired: f64,
+    /// Share of live peers that hold a transaction by then, over time: ms, share.
+    pub reach_over_time: Vec<(f64, f64)>,
+    /// Peers that were replaced while transactions were measured.
+    pub replaced: usize,
     /// Body copies sent per live peer and transaction.
     pub copies_sent: f64,
     /// Of these, arrived.
@@ -128,7 +136,8 @@ impl ReachReport {
         writeln!(
             out,
             "{} peers, {} transactions of {} B after {} for warming up; one-way delay lognormal, mean {} ms, sigma {}; \
-             dropped {} %, dead {} %, behind NAT {} %, TCP loss {} %; seed {}",
+             dropped {} %, dead {} %, behind NAT {} %, TCP loss {} %, missing in each view {} %, withholding {} %, \
+             replaced {} % a minute, newcomers {} %; seed {}",
             c.peers,
             c.transactions,
             c.body_bytes,
@@ -139,6 +148,10 @@ impl ReachReport {
             percent(c.dead),
             percent(c.nat),
             percent(c.tcp_loss),
+            percent(c.views),
+            percent(c.withholding),
+            percent(c.churn_per_minute),
+            percent(c.newcomers),
             c.seed,
         )?;
         writeln!(out)?;

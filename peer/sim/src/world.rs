@@ -19,7 +19,7 @@ use crate::disk::Latency;
 use crate::ledger::{Kind, Ledger, Submission};
 use crate::network::partition::Partition;
 use crate::network::{Arrival, Conditions, Item, Network};
-use crate::peers::{Machine, Power, address_of};
+use crate::peers::{Machine, Power, Withholding, address_of};
 use crate::queue::{Micros, Queue};
 use crate::random::{self, Purpose};
 use crate::trace::{Mark, Trace};
@@ -42,6 +42,8 @@ pub struct Settings {
     pub config: Config,
     /// Whether records that the core wants remembered are kept (at 10,000 peers they are too many).
     pub keep_records: bool,
+    /// Whether records travel with hellos alone, so that views stay as they are at the start.
+    pub records_frozen: bool,
     /// Whether every frame goes through `sorcha-peer-wire` and back, instead of being measured only.
     pub through_wire: bool,
     /// Whether a checker watches.
@@ -66,6 +68,7 @@ impl Default for Settings {
             verify: 100,
             config: Config { network: "sim".into(), software: "sorcha-peer-sim".into(), ..Config::default() },
             keep_records: true,
+            records_frozen: false,
             through_wire: false,
             checked: false,
             planted: None,
@@ -160,6 +163,7 @@ impl World {
         machine.power = Power::Running;
         machine.epoch += 1;
         machine.incarnation += 1;
+        machine.started = self.now;
         machine.wake = None;
         machine.verifying_until = self.now;
         let mut all = machine.disk.store().records();
@@ -167,6 +171,7 @@ impl World {
         let config = Config {
             advertise: machine.advertised(),
             bootstrap: machine.bootstrap.iter().map(|number| address_of(*number)).collect(),
+            rows: machine.rows,
             ..self.settings.config.clone()
         };
         let start = Start {
@@ -241,6 +246,20 @@ impl World {
     pub fn put_behind_nat(&mut self, peer: usize) {
         self.trace.add(self.now, Mark::Weather, peer, 6);
         self.machines[peer].behind_nat = true;
+    }
+
+    /// Lets a machine's peer take transactions and pass none on.
+    pub fn let_withhold(&mut self, peer: usize, how: Withholding) {
+        self.trace.add(self.now, Mark::Weather, peer, 7 + how as u64);
+        self.machines[peer].withholds = Some(how);
+    }
+
+    /// Lets a machine's peer see this row count from its next start on; `None`: as it follows from its roster.
+    pub fn let_see_rows(&mut self, peer: usize, rows: Option<u32>) {
+        if let Some(rows) = rows {
+            self.trace.add(self.now, Mark::Weather, peer, 9 | u64::from(rows) << 8);
+        }
+        self.machines[peer].rows = rows;
     }
 
     /// Cuts peers off from each other, or heals.

@@ -40,6 +40,31 @@ fn json_and_yaml_carry_what_the_table_shows() {
 }
 
 #[test]
+fn a_scenario_file_is_run_judged_and_drawn_and_a_bad_one_is_refused() {
+    let directory = std::env::temp_dir().join(format!("sorcha-sim-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let (file, picture) = (directory.join("a.yaml"), directory.join("a.svg"));
+    let (file_text, picture_text) = (file.display().to_string(), picture.display().to_string());
+    let good = "name: tiny\npeers: [3]\ndelayMs: [20]\ntransactions: 1\nwarmUp: 0\nseeds: 2\nrepairRounds: 0\n\
+                bars: [{ p95Ms: BAR }]\n";
+    for (bar, code, says) in [("500", 0, "met (<= 500 ms)"), ("1", 1, "MISSED: p95")] {
+        std::fs::write(&file, good.replace("BAR", bar)).expect("it is written");
+        let output = sim(&["reach", "--scenario", &file_text, "--check", "--picture", &picture_text]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains(says) && text.contains("tiny"), "{text}");
+        let svg = std::fs::read_to_string(&picture).expect("it is drawn");
+        assert!(svg.starts_with("<svg") && svg.contains("tiny, 3 peers, 20 ms"), "{svg}");
+    }
+    std::fs::write(&file, good.replace("seeds", "seed")).expect("it is written");
+    let output = sim(&["reach", "--scenario", &file_text]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text.contains("a.yaml") && text.contains("did you mean seeds?"), "{text}");
+    std::fs::remove_dir_all(&directory).expect("it is removed");
+}
+
+#[test]
 fn a_violated_property_exits_1_and_prints_the_command() {
     let output =
         sim(&["soak", "--seed", "3", "--seeds", "1", "--seconds", "5", "--plant", "answer-before-durable"]);

@@ -2,7 +2,8 @@
 
 use sorcha_peer_sim::network::Conditions;
 use sorcha_peer_sim::report::ReachReport;
-use sorcha_peer_sim::scenario::reach::Reach;
+use sorcha_peer_sim::scenario::cells;
+use sorcha_peer_sim::scenario::reach::{Faults, Reach};
 use sorcha_peer_sim::scenario::soak::Soak;
 use sorcha_peer_sim::world::{Planted, Settings};
 
@@ -14,9 +15,8 @@ fn reach(peers: usize) -> Reach {
         body_bytes: 1024,
         spacing: 1_000_000,
         repair_rounds: 1,
-        dead: 0.0,
-        nat: 0.0,
         cold: false,
+        faults: Faults::default(),
         conditions: Conditions::default(),
         settings: Settings::default(),
     }
@@ -44,6 +44,20 @@ fn one_seed_gives_one_trace_and_another_seed_another() {
     };
     assert_eq!(run(1), run(1));
     assert_ne!(run(1), run(2));
+}
+
+#[test]
+fn one_seed_gives_one_trace_whatever_goes_wrong() {
+    let run = || {
+        let mut scenario = reach(40);
+        scenario.conditions.drop = 0.1;
+        scenario.faults =
+            Faults { nat: 0.2, withholding: 0.1, churn_per_minute: 3.0, newcomers: 0.1, ..Faults::default() };
+        let report = scenario.run();
+        assert!(report.replaced > 5, "{report:?}");
+        (report.trace, report.events)
+    };
+    assert_eq!(run(), run());
 }
 
 #[test]
@@ -102,4 +116,43 @@ fn the_checker_catches_an_answer_before_the_disk_has_written() {
     let run = &report.runs[0];
     assert!(run.violations[0].contains("nothing is acknowledged before it is durable"), "{run:?}");
     assert!(run.reproduce.contains("--seed 1 ") && run.reproduce.contains("--plant"), "{run:?}");
+}
+
+#[test]
+fn peers_that_cannot_be_dialled_send_and_receive_below_the_grid_and_in_it() {
+    for peers in [9, 40] {
+        let mut scenario = reach(peers);
+        scenario.faults.nat = 0.5;
+        let report = scenario.run();
+        holds_everything(&report);
+        assert!(report.copies_sent < 1.6, "{report:?}");
+        assert!(report.hops_max <= 3, "{report:?}");
+    }
+}
+
+#[test]
+fn peers_that_pass_nothing_on_do_not_keep_it_from_the_others() {
+    let mut scenario = reach(60);
+    scenario.faults.withholding = 0.2;
+    let report = scenario.run();
+    assert_eq!((report.accepted, report.incomplete), (5, 0), "{report:?}");
+    assert!(report.copies_sent < 2.2, "{report:?}");
+}
+
+#[test]
+fn views_that_differ_cost_little() {
+    let mut scenario = reach(60);
+    scenario.faults.views = 0.1;
+    let report = scenario.run();
+    assert_eq!((report.accepted, report.incomplete), (5, 0), "{report:?}");
+    assert!(report.copies_sent < 1.6, "{report:?}");
+}
+
+#[test]
+fn every_scenario_file_can_be_read() {
+    let directories = ["scenarios/reach", "scenarios/quick"].map(std::path::PathBuf::from);
+    let cells = cells::read(&directories).expect("they are good");
+    assert!(cells.len() > 100, "{}", cells.len());
+    let bar = cells.iter().find(|cell| cell.reach.peers == 10_000).and_then(|cell| cell.bars.p95_ms);
+    assert_eq!(bar, Some(215.0));
 }

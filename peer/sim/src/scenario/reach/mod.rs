@@ -1,21 +1,24 @@
 //! How fast, and at what cost, transactions reach everybody: the figures of docs/design.md § 3 and § 8.
 
+mod faults;
+mod spread;
+
 use std::time::Instant;
 
 use bytes::Bytes;
-use rand::RngCore;
-use rand::seq::SliceRandom;
+use rand::{Rng, RngCore};
 use sorcha_peer_core::types::TxId;
 
-use crate::ledger::{Count, Journey, KINDS, Kind};
+pub use self::faults::Faults;
+use self::faults::{BOOTSTRAP_PEERS, JOINED_AFTER, Turnover, join};
+use self::spread::{REACH_BY, Sample, Spread, Stretches};
+use crate::ledger::{Journey, KINDS, Kind};
 use crate::network::Conditions;
 use crate::queue::Micros;
 use crate::random;
 use crate::report::{Conditions as Shown, KindReport, Quantiles, ReachReport, memory_peak_bytes};
 use crate::world::{Settings, World};
 
-/// Peers that a cold start begins with.
-const BOOTSTRAP_PEERS: usize = 3;
 /// Links have settled when their number has not changed for this long.
 const SETTLED: Micros = 3_000_000;
 /// Longest wait for links to settle.
@@ -24,8 +27,8 @@ const SETTLING_MAX: Micros = 300_000_000;
 const WARM_UP_SPACING: Micros = 50_000;
 /// After the last warm-up transaction everything comes to rest.
 const REST: Micros = 3_000_000;
-/// The reach that docs/design.md § 8 asks for by then.
-const REACH_BY: Micros = 3_000_000;
+/// Newcomers join this long before the first transaction: a dial and a hello, no more.
+const NEWCOMERS_BEFORE: Micros = 1_000_000;
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -42,16 +45,23 @@ pub struct Reach {
     pub spacing: Micros,
     /// Rounds of reconciliation waited for at the end.
     pub repair_rounds: u32,
-    /// Share of peers that die silently once all are linked.
-    pub dead: f64,
-    /// Share of peers behind a NAT; the bootstrap peers are not.
-    pub nat: f64,
     /// Peers know three others at first, instead of all records.
     pub cold: bool,
+    /// What is wrong with peers.
+    pub faults: Faults,
     /// The network; faults begin once all are linked.
     pub conditions: Conditions,
     /// Of the world; its conditions are those above.
     pub settings: Settings,
+}
+
+/// A run under way.
+struct Run {
+    world: World,
+    turnover: Turnover,
+    /// Live and honest from the beginning, and then the newcomers.
+    live: Vec<usize>,
+    newcomers: Vec<usize>,
 }
 
 impl Reach {
@@ -60,51 +70,38 @@ impl Reach {
         let began = Instant::now();
         let seed = self.settings.seed;
         let calm = Conditions { drop: 0.0, tcp_loss: 0.0, ..self.conditions };
-        let mut world = World::new(Settings { conditions: calm, ..self.settings.clone() });
+        let mut world = World::new(Settings {
+            conditions: calm,
+            records_frozen: self.faults.views > 0.0,
+            ..self.settings.clone()
+        });
         self.start(&mut world);
         let linked_after = settle(&mut world);
 
-        let live = self.kill(&mut world);
+        let live = self.faults.kill(&mut world, seed);
         world.set_conditions(self.conditions);
-        let mut bodies = random::child(seed, "bodies", 0);
-        let mut origins = random::child(seed, "origins", 0);
-        let mut submit = |world: &mut World| {
-            let mut body = vec![0; self.body_bytes];
-            bodies.fill_bytes(&mut body);
-            let origin = live[(origins.next_u32() as usize) % live.len()];
-            world.submit(origin, Bytes::from(body), "").expect("live peers run") as usize
-        };
-        for _ in 0..self.warm_up {
-            submit(&mut world);
-            let next = world.now() + WARM_UP_SPACING;
-            world.run_until(next);
-        }
-        let rested = world.now() + REST;
-        world.run_until(rested);
-
-        let links: Vec<usize> = live.iter().map(|peer| world.network().open_ends(*peer).len()).collect();
-        let mut tokens = Vec::new();
-        let mut stretches = Stretches::default();
-        for _ in 0..self.transactions {
-            world.ledger_mut().begin_stretch();
-            tokens.push(submit(&mut world));
-            let next = world.now() + self.spacing;
-            world.run_until(next);
-            stretches.add(&world);
-        }
+        let turnover = Turnover::new(self.faults.churn_per_minute, self.peers, seed);
+        let mut run = Run { world, turnover, live, newcomers: Vec::new() };
+        let (tokens, stretches, links) = self.measure(&mut run);
         // The core spreads its rounds between half and one and a half of the interval.
         let interval = u64::try_from(self.settings.config.sync_interval.as_micros()).unwrap_or(u64::MAX);
         let rounds = interval.saturating_mul(u64::from(self.repair_rounds)).saturating_mul(3) / 2;
-        let end = world.now().saturating_add(rounds).saturating_add(REACH_BY);
-        world.run_until(end);
+        let end = run.world.now().saturating_add(rounds).saturating_add(REACH_BY);
+        run.turnover.end();
+        run.turnover.run_until(&mut run.world, end);
 
+        let world = &run.world;
         let accepted: Vec<TxId> = tokens
             .iter()
             .filter_map(|token| world.ledger().submissions()[*token].reply.clone()?.ok())
             .collect();
         let journeys: Vec<&Journey> = accepted.iter().filter_map(|id| world.ledger().journey(id)).collect();
-        let spread = Spread::of(&journeys, &live);
-        let (peers, shares) = (live.len() as f64, (journeys.len() * live.len()).max(1) as f64);
+        let samples: Vec<Sample<'_>> = journeys
+            .iter()
+            .map(|journey| Sample { journey, audience: audience(world, journey.submitted) })
+            .collect();
+        let spread = Spread::of(&samples);
+        let (peers, shares) = (run.live.len() as f64, spread.pairs as f64);
         let copies = |sum: u64| sum as f64 / self.body_bytes.max(1) as f64 / shares;
         let links_sum: usize = links.iter().sum();
         // Flooding: the origin sends to all its links, everyone else to all but the one it came by.
@@ -122,6 +119,8 @@ impl Reach {
             incomplete: spread.incomplete,
             reach_3_s: spread.by_3_s,
             reach_repaired: spread.at_all,
+            reach_over_time: spread.over_time,
+            replaced: run.turnover.replaced,
             copies_sent: copies(journeys.iter().map(|journey| journey.payload_sent).sum()),
             copies_arrived: copies(journeys.iter().map(|journey| journey.payload_arrived).sum()),
             notice_frames: notices.frames / peers,
@@ -162,6 +161,55 @@ impl Reach {
         }
     }
 
+    /// Warms up, lets newcomers in, and sends what is measured: tokens, frames, links of each live peer before.
+    fn measure(&self, run: &mut Run) -> (Vec<usize>, Stretches, Vec<usize>) {
+        let seed = self.settings.seed;
+        let mut bodies = random::child(seed, "bodies", 0);
+        let mut origins = random::child(seed, "origins", 0);
+        let mut submit = |world: &mut World, from: &[usize]| {
+            let mut body = vec![0; self.body_bytes];
+            bodies.fill_bytes(&mut body);
+            let origin = from[(origins.next_u32() as usize) % from.len()];
+            (origin, world.submit(origin, Bytes::from(body), "").expect("live peers run") as usize)
+        };
+        for _ in 0..self.warm_up {
+            submit(&mut run.world, &run.live);
+            let next = run.world.now() + WARM_UP_SPACING;
+            run.world.run_until(next);
+        }
+        let rested = run.world.now() + REST;
+        run.world.run_until(rested);
+        for _ in 0..(self.peers as f64 * self.faults.newcomers) as usize {
+            run.newcomers.push(join(&mut run.world));
+        }
+        if !run.newcomers.is_empty() {
+            let begin = run.world.now() + NEWCOMERS_BEFORE;
+            run.world.run_until(begin);
+        }
+        run.turnover.begin(run.world.now());
+
+        let links = run.live.iter().map(|peer| run.world.network().open_ends(*peer).len()).collect();
+        let mut lots = random::child(seed, "lots", 0);
+        let (mut tokens, mut stretches) = (Vec::new(), Stretches::default());
+        for _ in 0..self.transactions {
+            run.world.ledger_mut().begin_stretch();
+            let world = &run.world;
+            let mut from = if !run.newcomers.is_empty() && lots.random_bool(0.5) {
+                run.newcomers.clone()
+            } else {
+                run.live.clone()
+            };
+            from.retain(|peer| world.machines()[*peer].runs());
+            let (origin, token) = submit(&mut run.world, &from);
+            run.turnover.origins.insert(origin);
+            tokens.push(token);
+            let next = run.world.now() + self.spacing;
+            run.turnover.run_until(&mut run.world, next);
+            stretches.add(&run.world);
+        }
+        (tokens, stretches, links)
+    }
+
     fn shown(&self, seed: u64) -> Shown {
         Shown {
             peers: self.peers,
@@ -172,8 +220,12 @@ impl Reach {
             sigma: self.conditions.delay.sigma,
             drop: self.conditions.drop,
             repair_rounds: self.repair_rounds,
-            dead: self.dead,
-            nat: self.nat,
+            dead: self.faults.dead,
+            nat: self.faults.nat,
+            views: self.faults.views,
+            withholding: self.faults.withholding,
+            churn_per_minute: self.faults.churn_per_minute,
+            newcomers: self.faults.newcomers,
             tcp_loss: self.conditions.tcp_loss,
             bandwidth_bps: self.conditions.bandwidth_bps,
             cold: self.cold,
@@ -182,36 +234,38 @@ impl Reach {
     }
 
     fn start(&self, world: &mut World) {
+        let seed = self.settings.seed;
         for number in 0..self.peers {
             let bootstrap = (0..BOOTSTRAP_PEERS.min(self.peers)).filter(|other| *other != number).collect();
-            world.add(if self.cold { bootstrap } else { Vec::new() });
+            world.add(if self.cold || self.faults.churn_per_minute > 0.0 { bootstrap } else { Vec::new() });
         }
-        let mut natted: Vec<usize> = (BOOTSTRAP_PEERS.min(self.peers)..self.peers).collect();
-        natted.shuffle(&mut random::child(self.settings.seed, "nat", 0));
-        for number in natted.into_iter().take((self.peers as f64 * self.nat) as usize) {
-            world.put_behind_nat(number);
-        }
-        let known: Vec<_> = if self.cold {
+        self.faults.cast(world, seed);
+        let all: Vec<_> = if self.cold {
             Vec::new()
         } else {
             (0..self.peers).map(|number| world.first_record(number)).collect()
         };
         for number in 0..self.peers {
+            let known = self.faults.known(number, &all, seed);
+            if number > 0 {
+                // The first one sees it right.
+                let rows = world.machines()[0].core.as_ref().map_or(1, |core| core.status().rows);
+                let rows = self.faults.rows(number, rows, seed);
+                world.let_see_rows(number, rows);
+            }
             world.start(number, &known);
         }
     }
+}
 
-    /// Lets the share of peers die that was asked for; answers the others.
-    fn kill(&self, world: &mut World) -> Vec<usize> {
-        let mut all: Vec<usize> = (0..self.peers).collect();
-        all.shuffle(&mut random::child(self.settings.seed, "dead", 0));
-        let dead = ((self.peers as f64 * self.dead) as usize).min(self.peers - 1);
-        for peer in all.drain(..dead) {
-            world.crash(peer, true);
-        }
-        all.sort_unstable();
-        all
-    }
+/// Peers that had joined then, are honest, and still run.
+fn audience(world: &World, at: Micros) -> Vec<usize> {
+    let joined = |peer: &usize| {
+        let machine = &world.machines()[*peer];
+        let in_time = machine.started == 0 || machine.started + JOINED_AFTER <= at;
+        machine.runs() && machine.withholds.is_none() && in_time
+    };
+    (0..world.machines().len()).filter(joined).collect()
 }
 
 /// Runs until the number of links has been the same for a while; answers since when.
@@ -229,83 +283,4 @@ fn settle(world: &mut World) -> Micros {
         }
     }
     since - began
-}
-
-/// Frames over all stretches, a stretch being one transaction's.
-#[derive(Debug, Default)]
-struct Stretches {
-    sums: [Count; KINDS.len()],
-    count: u64,
-    egress_max: u64,
-}
-
-#[derive(Debug, Default)]
-struct Mean {
-    frames: f64,
-    bytes: f64,
-}
-
-impl Stretches {
-    fn add(&mut self, world: &World) {
-        for (sum, kind) in self.sums.iter_mut().zip(KINDS) {
-            let count = world.ledger().sent(kind);
-            sum.frames += count.frames;
-            sum.bytes += count.bytes;
-        }
-        self.count += 1;
-        self.egress_max = self.egress_max.max(world.ledger().egress_max());
-    }
-
-    fn per_transaction(&self, kinds: &[Kind]) -> Mean {
-        let mut mean = Mean::default();
-        for (sum, kind) in self.sums.iter().zip(KINDS) {
-            if kinds.contains(&kind) {
-                mean.frames += sum.frames as f64 / self.count.max(1) as f64;
-                mean.bytes += sum.bytes as f64 / self.count.max(1) as f64;
-            }
-        }
-        mean
-    }
-}
-
-/// Who held what when.
-struct Spread {
-    /// Time to 90 % of the live peers, ms; for transactions that reached them.
-    most: Vec<f64>,
-    /// Time to the last live peer, ms; for transactions that reached it.
-    last: Vec<f64>,
-    /// Transactions that missed a live peer to the end.
-    incomplete: usize,
-    /// Share of (transaction, live peer) within 3 s.
-    by_3_s: f64,
-    /// The same at the end.
-    at_all: f64,
-}
-
-impl Spread {
-    fn of(journeys: &[&Journey], live: &[usize]) -> Self {
-        let mut spread = Self { most: Vec::new(), last: Vec::new(), incomplete: 0, by_3_s: 0.0, at_all: 0.0 };
-        let most = (live.len() * 9).div_ceil(10);
-        let (mut early, mut held) = (0, 0);
-        for journey in journeys {
-            let mut times: Vec<Micros> = live
-                .iter()
-                .filter_map(|peer| journey.held.get(*peer).copied().flatten())
-                .map(|at| at - journey.submitted)
-                .collect();
-            times.sort_unstable();
-            early += times.partition_point(|time| *time <= REACH_BY);
-            held += times.len();
-            spread.most.extend(times.get(most - 1).map(|time| *time as f64 / 1e3));
-            if times.len() == live.len() {
-                spread.last.extend(times.last().map(|time| *time as f64 / 1e3));
-            } else {
-                spread.incomplete += 1;
-            }
-        }
-        let pairs = (journeys.len() * live.len()).max(1) as f64;
-        spread.by_3_s = f64::from(early as u32) / pairs;
-        spread.at_all = held as f64 / pairs;
-        spread
-    }
 }
