@@ -10,10 +10,12 @@ use super::*;
 /// Crashes tried by `no_power_failure_loses...`; `SORCHA_STORE_SEEDS` sets another number.
 const SEEDS: u64 = 60;
 
+type Transaction = (Arc<Envelope>, Arc<Body>);
+
 /// What was asked and answered before the power went.
 #[derive(Default)]
 struct Promises {
-    durable: Vec<((Arc<Envelope>, Arc<Body>), u64)>,
+    durable: Vec<(Transaction, u64)>,
     /// Retention was asked to remove what was published before, answered or not.
     asked: u64,
     /// It has answered that all of that is gone.
