@@ -59,7 +59,7 @@ fn a_killed_peer_returns_with_identity_data_and_what_it_missed() -> anyhow::Resu
     let status = network.status("peers-3")?;
     assert_eq!(status["uri"], lived["uri"]);
     let starts = |status: &serde_json::Value| status["incarnation"].as_u64();
-    assert_eq!(starts(&status), starts(&lived).map(|starts| starts + 1), "each start counts");
+    assert!(starts(&status) > starts(&lived), "each start has a later number");
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 mod operator;
 mod peers;
 mod reach;
+mod soak;
 
 use anyhow::Result;
 
@@ -20,6 +21,9 @@ pub(crate) struct Args {
     /// Fail where a bar is missed.
     #[arg(long)]
     check: bool,
+    /// `soak` alone: how many seeds (300 by default)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    seeds: Option<u64>,
     /// How to print.
     #[arg(short, long, default_value = "table")]
     output: Output,
@@ -43,7 +47,14 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
             say(&format!("{:<14} {}", bench.name, bench.about));
         }
         say(&format!("{:<14} {}", operator::NAME, operator::ABOUT));
+        say(&format!("{:<14} {}", soak::NAME, soak::ABOUT));
         return Ok(());
+    }
+    if args.name == soak::NAME {
+        return soak::run(workspace, args);
+    }
+    if args.seeds.is_some() {
+        return Err(Usage(format!("--seeds belongs to `bench {}`", soak::NAME)).into());
     }
     if args.name == operator::NAME {
         return operator::run(workspace, args);

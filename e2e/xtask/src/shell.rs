@@ -155,6 +155,16 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(done.stdout).with_context(|| format!("`{}` writes no UTF-8", shown(command)))
 }
 
+/// As [`output`], also where the program ends with 1: it has measured, and its report says what is wrong.
+pub(crate) fn output_of_any(command: &mut Command) -> Result<String> {
+    command.stdin(Stdio::null()).stderr(Stdio::inherit());
+    let done = command.output().with_context(|| format!("`{}` does not start", shown(command)))?;
+    if !matches!(done.status.code(), Some(0 | 1)) {
+        bail!("`{}` failed ({})", shown(command), done.status);
+    }
+    String::from_utf8(done.stdout).with_context(|| format!("`{}` writes no UTF-8", shown(command)))
+}
+
 /// Says what is done, does it, and says how long it took.
 pub(crate) fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     say(&format!("== {name}"));

@@ -13,6 +13,7 @@ use crate::event::{Submit, SubmitRefused};
 use crate::tree::Body;
 use crate::types::OpId;
 use crate::types::bounds::{BODY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, REGISTER_BYTES_MAX};
+use crate::view::Size;
 
 /// Others that wait for the same idempotency key; one more is told that the peer is busy.
 const FOLLOWERS_MAX: usize = 64;
@@ -55,6 +56,11 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
+    /// How full it is.
+    pub(crate) fn sizes(&self) -> [Size; 1] {
+        [Size { name: "submissions under way", len: self.waiting.len(), max: self.submissions_max }]
+    }
+
     pub(crate) fn new(body_bytes_max: u64, submissions_max: usize) -> Self {
         Self {
             waiting: BTreeMap::new(),

@@ -91,7 +91,7 @@ impl Identity {
 /// What differs from start to start.
 #[derive(Debug, Clone, Default)]
 pub struct Start {
-    /// Counts the starts; durable before the core is made.
+    /// Number of this start, see [`next_incarnation`]; durable before the core is made.
     pub incarnation: u64,
     /// For the random generator: from entropy in the shipping peer, from the scenario in the simulator.
     pub seed: u64,
@@ -101,4 +101,28 @@ pub struct Start {
     pub held: u64,
     /// What was published before this was removed by retention.
     pub floor: WallTime,
+}
+
+/// The incarnation of a start whose store remembers `last`: later than any start that this peer ever made, also one that
+/// the store has forgotten because it was wiped or comes from a copy. Sequence numbers begin again with each incarnation;
+/// under one that was used before they would name two transactions, and others would take the peer's record for an old one.
+///
+/// `last + 1`, or the wall clock in ms where that is more: a clock that was set back by more than the time since the last
+/// start is the one case in which a wiped store is not noticed.
+pub fn next_incarnation(last: u64, wall: WallTime) -> u64 {
+    (last + 1).max(wall.as_unix_ms())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_incarnation_is_new_though_the_store_was_wiped_or_restored() {
+        let at = WallTime::from_unix_ms;
+        let first = next_incarnation(0, at(1_000));
+        assert!(next_incarnation(first, at(1_000)) > first, "a start within the same millisecond");
+        assert!(next_incarnation(first, at(5)) > first, "the clock was set back");
+        assert!(next_incarnation(0, at(1_001)) > first, "the store was wiped");
+    }
 }

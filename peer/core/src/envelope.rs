@@ -11,7 +11,7 @@ pub struct Header {
     pub network: String,
     /// Who published it.
     pub origin: PeerId,
-    /// Counts the starts of the origin.
+    /// Number of the origin's start: later starts have higher ones.
     pub incarnation: u64,
     /// From 1 in each incarnation, without gaps.
     pub sequence: u64,
@@ -86,7 +86,7 @@ pub struct SyncKey {
 pub struct Record {
     /// SPIFFE URI.
     pub uri: String,
-    /// Counts the peer's starts.
+    /// Number of the peer's start: later starts have higher ones.
     pub incarnation: u64,
     /// Higher replaces lower.
     pub sequence: u64,

@@ -2,7 +2,8 @@
 //!
 //! Its parts: `peer/links` (a link's life), `peer/held` (what others hold, drains), `peer/members` (records, dialling, forgetting), `peer/rows` (the row count), `peer/submit`
 //! (local transactions), `peer/transactions` (others' transactions), `peer/repair` (announcements, fetches,
-//! chunks), `peer/reconcile` (rounds of sync), `peer/retain` (retention), `peer/views` (what it shows of itself).
+//! chunks), `peer/reconcile` (rounds of sync), `peer/retain` (retention), `peer/sizes` and `peer/views` (what it shows of
+//! itself).
 
 #[cfg(test)]
 mod faults;
@@ -13,6 +14,7 @@ mod reconcile;
 mod repair;
 mod retain;
 mod rows;
+mod sizes;
 mod submit;
 #[cfg(test)]
 mod tests;
@@ -59,7 +61,7 @@ enum Purpose {
     Recall,
     Seal,
     PersistOwn,
-    VerifyRecord { record: Arc<SignedRecord>, from_itself: bool, news: bool },
+    VerifyRecord { record: Arc<SignedRecord>, from: PeerId, news: bool },
     VerifyTransaction(TxId),
     Persist(TxId),
     LookupTransaction(TxId),
@@ -224,8 +226,8 @@ impl Peer {
             Input::RecordSealed { op, result } => self.record_sealed(op, result.ok(), now),
             Input::Recalled { op, result } => self.recalled(op, result, now),
             Input::Verified { op, verdict } => match self.ops.remove(&op) {
-                Some(Purpose::VerifyRecord { record, from_itself, news }) => {
-                    self.record_verified(&record, verdict, from_itself, news, now);
+                Some(Purpose::VerifyRecord { record, from, news }) => {
+                    self.record_verified(&record, verdict, from, news, now);
                 }
                 Some(Purpose::VerifyTransaction(id)) => self.transaction_verified(id, verdict, now),
                 _ => {}

@@ -114,3 +114,14 @@ pub struct LinkView {
     /// Since when, for measuring.
     pub since_time: Time,
 }
+
+/// How full one of the core's collections is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Which.
+    pub name: &'static str,
+    /// What it holds.
+    pub len: usize,
+    /// Its named bound.
+    pub max: usize,
+}

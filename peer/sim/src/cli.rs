@@ -11,11 +11,14 @@ use crate::cell_report::CellReport;
 use crate::network::Conditions;
 use crate::network::delay::Delay;
 use crate::picture;
+use crate::plant::{PLANTS, Plant};
 use crate::scenario::cells::{self, Bars, Cell, HEARTBEAT_NEVER};
 use crate::scenario::matrix;
 use crate::scenario::reach::{Faults, Reach};
 use crate::scenario::soak::Soak;
-use crate::world::{Planted, Settings};
+use crate::scenario::soak::mix::Mix;
+use crate::scenario::soak::report::{PlantReport, PlantsReport};
+use crate::world::Settings;
 
 /// Simulates Sorcha peers: the shipping core under a virtual clock, network and disk.
 ///
@@ -36,6 +39,8 @@ enum Command {
     Reach(ReachArgs),
     /// Make random faults over a small network and check that what must hold does hold
     Soak(SoakArgs),
+    /// Plant one fault after another and see the checker of `soak` catch each
+    Plants(PlantsArgs),
 }
 
 /// Flags of `reach`.
@@ -166,9 +171,32 @@ struct SoakArgs {
     /// How long faults are made, virtual seconds (1 to 86400)
     #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
-    /// Plant a fault, to see the checker catch it
+    /// A file (YAML) that says which faults are made and how often, instead of leaving it to each seed
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["peers", "seconds"])]
+    file: Option<PathBuf>,
+    /// Print the faults of the first seed as such a file, and run nothing
+    #[arg(long)]
+    print_mix: bool,
+    /// Write every event of the run to a file; with several seeds, those of the last one
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Plant a fault, to see the checker catch it; the run ends with the first seed that does
     #[arg(long, value_enum)]
     plant: Option<Plant>,
+    /// Form of the report
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// Flags of `plants`.
+#[derive(Debug, Args)]
+struct PlantsArgs {
+    /// Seeds within which each fault must be caught (1 to 1000)
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    seeds: u64,
+    /// The first seed
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
     /// Form of the report
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -180,13 +208,6 @@ enum Format {
     Table,
     Json,
     Yaml,
-}
-
-/// Faults that can be planted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Plant {
-    /// Disks answer before they have written.
-    AnswerBeforeDurable,
 }
 
 impl Cli {
@@ -205,10 +226,39 @@ impl Cli {
                 Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
             Command::Soak(args) => {
-                let report = args.scenario().run();
+                let scenario = args.scenario()?;
+                if args.print_mix {
+                    write!(out, "{}", scenario.mix_of(scenario.seed).write())?;
+                    return Ok(ExitCode::SUCCESS);
+                }
+                let report = scenario.run()?;
                 show(out, args.output, &report, |out| report.table(out))?;
                 Ok(if report.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
             }
+            Command::Plants(args) => {
+                let mut plants = Vec::new();
+                for plant in PLANTS {
+                    plants.push(PlantReport::of(plant, &args.scenario(plant).run()?));
+                }
+                let report = PlantsReport { plants };
+                show(out, args.output, &report, |out| report.table(out))?;
+                Ok(if report.all_caught() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            }
+        }
+    }
+}
+
+impl PlantsArgs {
+    fn scenario(&self, planted: Plant) -> Soak {
+        Soak {
+            seed: self.seed,
+            seeds: self.seeds,
+            peers: None,
+            seconds: 60,
+            mix: None,
+            planted: Some(planted),
+            trace: None,
+            settings: Settings::default(),
         }
     }
 }
@@ -276,15 +326,23 @@ impl ReachArgs {
 }
 
 impl SoakArgs {
-    fn scenario(&self) -> Soak {
-        Soak {
+    fn scenario(&self) -> anyhow::Result<Soak> {
+        let read = |file: &PathBuf| {
+            let text = std::fs::read_to_string(file)
+                .with_context(|| format!("{} cannot be read", file.display()))?;
+            let mix = Mix::read(&text).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
+            anyhow::Ok((file.clone(), mix))
+        };
+        Ok(Soak {
             seed: self.seed,
             seeds: self.seeds,
             peers: self.peers.map(|peers| peers as usize),
             seconds: self.seconds,
-            planted: self.plant.map(|Plant::AnswerBeforeDurable| Planted::AnswerBeforeDurable),
+            mix: self.file.as_ref().map(read).transpose()?,
+            planted: self.plant,
+            trace: self.trace.clone(),
             settings: Settings::default(),
-        }
+        })
     }
 }
 

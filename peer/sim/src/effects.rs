@@ -2,22 +2,30 @@
 
 use sorcha_peer_core::event::{Class, DialError, Event, Input, Output, StoreFault};
 use sorcha_peer_core::message::{Frame, Message};
-use sorcha_peer_core::types::{Address, LinkId, OpId, PeerId};
+use sorcha_peer_core::tree::Body;
+use sorcha_peer_core::types::{Address, LinkId, OpId, PeerId, TxId};
 
-use crate::check::Property;
+use crate::adversary::Leaves;
+use crate::check::{Property, counts};
 use crate::disk::Write;
 use crate::network::Item;
 use crate::network::egress::{Departure, Urgency};
-use crate::peers::{Power, number_of};
+use crate::peers::{Moment, Power, number_of};
+use crate::plant::Plant;
 use crate::queue::Micros;
 use crate::seal;
 use crate::trace::Mark;
-use crate::world::{Dial, Happening, Planted, World};
+use crate::world::{Dial, Happening, World};
+
+/// The subscriber acknowledges after so many transactions; a crash in between brings some again.
+const ACKNOWLEDGED_EVERY: usize = 8;
 
 impl World {
     pub(crate) fn effect(&mut self, peer: usize, output: Output) {
-        let read = self.settings.latency.read;
-        let store = self.machines[peer].disk.store();
+        let disk = &self.machines[peer].disk;
+        let trouble = disk.trouble();
+        let read = self.settings.latency.read * trouble.slowness;
+        let store = disk.store();
         match output {
             Output::Send { link, class, frame } => self.send(peer, link, class, frame),
             Output::Dial { op, address, expect } => self.dial(peer, op, address, expect),
@@ -25,7 +33,9 @@ impl World {
             Output::Seal { op, header } => {
                 let envelope = seal::envelope(header, &self.machines[peer].certificate);
                 self.ledger.on_sealed(peer, envelope.id(), envelope.header());
-                self.after_signature(peer, Input::Sealed { op, result: Ok(envelope) });
+                if !self.springs(peer, Moment::Sealed) {
+                    self.after_signature(peer, Input::Sealed { op, result: Ok(envelope) });
+                }
             }
             Output::SealRecord { op, record } => {
                 let record = seal::record(record, &self.machines[peer].certificate);
@@ -38,20 +48,22 @@ impl World {
                 self.persist(peer, op, Write::Transaction { op, envelope, body, idempotency_key });
             }
             Output::Recall { op, idempotency_key } => {
-                let id = store.recall(&idempotency_key);
-                self.answer(peer, read, Input::Recalled { op, result: Ok(id) });
+                let result =
+                    if trouble.reads_fail { Err(unreadable()) } else { Ok(store.recall(&idempotency_key)) };
+                self.answer(peer, read, Input::Recalled { op, result });
             }
             Output::Load { op, id, what } => {
-                let found = store.load(&id, &what);
+                let found = if trouble.reads_fail { None } else { store.load(&id, &what) };
                 self.answer(peer, read, Input::Loaded { op, found });
             }
             Output::Lookup { op, ids } => {
-                let held = ids.iter().map(|id| store.holds(id)).collect();
+                let held = ids.iter().map(|id| !trouble.reads_fail && store.holds(id)).collect();
                 self.answer(peer, read, Input::LookedUp { op, held });
             }
             Output::Inspect { op, queries } => {
-                let views = store.inspect(&queries);
+                let views = if trouble.reads_fail { Vec::new() } else { store.inspect(&queries) };
                 self.answer(peer, read, Input::Inspected { op, views });
+                self.springs(peer, Moment::Inspected);
             }
             Output::Expire { op, before, bytes_max, keep_from } => {
                 let result = Some(self.machines[peer].disk.expire(before, bytes_max, keep_from));
@@ -61,7 +73,11 @@ impl World {
             Output::Forget { peer: forgotten } => self.write_record(peer, Write::Forget(forgotten)),
             Output::SubmitReply { token, result } => {
                 let reply = result.map(|accepted| accepted.id).map_err(|refused| refused.to_string());
+                let accepted = reply.is_ok();
                 self.replied(peer, token, reply);
+                if accepted {
+                    self.springs(peer, Moment::Answered);
+                }
             }
             Output::Event(event) => self.told(peer, &event),
         }
@@ -77,6 +93,23 @@ impl World {
         if kept_back || is_frozen {
             return;
         }
+        let machine = &mut self.machines[peer];
+        if let Some(adversary) = &mut machine.adversary {
+            for leaves in adversary.twist(&machine.id, frame) {
+                match leaves {
+                    Leaves::Frame(frame) => self.send_frame(peer, link, class, frame),
+                    Leaves::Garbage(bytes) => {
+                        let length = bytes.len() as u32;
+                        self.put(peer, link, Urgency::Frame(class), Item::Garbage(bytes), length);
+                    }
+                }
+            }
+            return;
+        }
+        self.send_frame(peer, link, class, frame);
+    }
+
+    fn send_frame(&mut self, peer: usize, link: LinkId, class: Class, frame: Frame) {
         let (frame, bytes) = if self.settings.through_wire {
             let bytes = sorcha_peer_wire::encode_frame(&frame);
             let length = bytes.len() as u32;
@@ -86,10 +119,14 @@ impl World {
             (frame, bytes)
         };
         self.ledger.on_sent(peer, &frame.message, bytes);
-        if let Some(checker) = &mut self.checker {
-            checker.on_sent(self.now, peer, &frame.message, &self.machines[peer].disk);
+        if let Some(checker) = self.checker.as_mut().filter(|_| self.machines[peer].adversary.is_none()) {
+            checker.on_sent(self.now, peer, link, &frame, &self.machines[peer].disk);
         }
+        let is_push = class == Class::Push;
         self.put(peer, link, Urgency::Frame(class), Item::Frame(Box::new(frame), bytes), bytes);
+        if is_push {
+            self.springs(peer, Moment::Pushed);
+        }
     }
 
     fn read_back(&mut self, peer: usize, frame: Frame, bytes: bytes::Bytes) -> Frame {
@@ -99,7 +136,7 @@ impl World {
             Err(error) => format!("peer {peer} wrote {frame:?}, which is refused: {error}"),
         };
         if let Some(checker) = &mut self.checker {
-            checker.violated(self.now, Property::FramesSurviveTheWire, detail);
+            checker.violated(self.now, Property::FramesSurviveTheWire, &[peer], detail);
         }
         frame
     }
@@ -139,6 +176,9 @@ impl World {
             return;
         }
         self.network.set_open(link, false);
+        if let Some(checker) = &mut self.checker {
+            checker.on_link_down(link);
+        }
         self.put(peer, link, Urgency::Close, Item::Down("closed by the other side".into()), 0);
         self.answer(peer, 0, Input::LinkDown { link, reason });
     }
@@ -183,19 +223,29 @@ impl World {
         self.answer(peer, after, input);
     }
 
-    fn persist(&mut self, peer: usize, op: OpId, write: Write) {
-        if self.machines[peer].disk.is_full() {
-            let fault = StoreFault::Full("no space left on the simulated disk".into());
-            return self.answer(peer, self.settings.latency.sync, Input::PersistFailed { op, fault });
+    fn persist(&mut self, peer: usize, op: OpId, mut write: Write) {
+        let trouble = self.machines[peer].disk.trouble();
+        if trouble.full || trouble.writes_fail {
+            let fault = if trouble.full {
+                StoreFault::Full("no space left on the simulated disk".into())
+            } else {
+                StoreFault::Failed("the simulated disk does not write".into())
+            };
+            let after = self.settings.latency.sync * trouble.slowness;
+            return self.answer(peer, after, Input::PersistFailed { op, fault });
         }
-        if self.settings.planted == Some(Planted::AnswerBeforeDurable) {
-            self.answer(peer, 0, Input::Persisted { op });
+        match self.settings.planted {
+            Some(Plant::AnswerBeforeDurable) => self.answer(peer, 0, Input::Persisted { op }),
+            Some(Plant::BodyAltered) => write = altered(write),
+            _ => {}
         }
         self.write(peer, write);
+        self.springs(peer, Moment::Written);
     }
 
     fn write_record(&mut self, peer: usize, write: Write) {
-        if self.settings.keep_records && !self.machines[peer].disk.is_full() {
+        let trouble = self.machines[peer].disk.trouble();
+        if self.settings.keep_records && !trouble.full && !trouble.writes_fail {
             self.write(peer, write);
         }
     }
@@ -209,7 +259,7 @@ impl World {
     fn begin_group(&mut self, peer: usize) {
         let machine = &mut self.machines[peer];
         if machine.disk.begin() {
-            let at = self.now + self.settings.latency.sync;
+            let at = self.now + self.settings.latency.sync * machine.disk.trouble().slowness;
             self.queue.push(at, Happening::Commit { peer, epoch: machine.epoch });
         }
     }
@@ -217,21 +267,60 @@ impl World {
     pub(crate) fn commit(&mut self, peer: usize) {
         let (new, done) = self.machines[peer].disk.commit();
         self.trace.add(self.now, Mark::Commit, peer, done.len() as u64);
+        let honest = self.machines[peer].adversary.is_none();
         for id in &new {
             self.ledger.on_durable(self.now, peer, id);
+            if let Some(checker) = self.checker.as_mut().filter(|_| honest) {
+                checker.on_durable(self.now, peer, id, self.machines[peer].disk.store());
+            }
         }
-        if self.settings.planted != Some(Planted::AnswerBeforeDurable) {
+        if let Some(checker) = self.checker.as_mut().filter(|_| honest) {
+            checker.on_cursor(self.now, peer, self.machines[peer].disk.store());
+        }
+        if !done.is_empty() && self.springs(peer, Moment::Committed) {
+            return;
+        }
+        if self.settings.planted != Some(Plant::AnswerBeforeDurable) {
             for op in done {
                 self.handle(peer, Input::Persisted { op });
             }
         }
-        self.begin_group(peer);
+        if self.machines[peer].runs() {
+            self.deliver(peer);
+            self.begin_group(peer);
+        }
     }
 
-    fn replied(&mut self, peer: usize, token: u64, reply: Result<sorcha_peer_core::types::TxId, String>) {
+    /// The subscriber reads on, and acknowledges now and then.
+    fn deliver(&mut self, peer: usize) {
+        let Some(checker) = self.checker.as_mut().filter(|_| counts(&self.machines[peer])) else { return };
+        let machine = &mut self.machines[peer];
+        let store = machine.disk.store();
+        let before = machine.subscribed;
+        let mut fresh: Vec<(usize, TxId)> = (before..).zip(store.log()[before..].iter().copied()).collect();
+        match self.settings.planted {
+            Some(Plant::Reordered) => fresh.reverse(),
+            Some(Plant::CursorAhead) if fresh.len() > 1 => fresh.truncate(1),
+            _ => {}
+        }
+        for (position, id) in fresh {
+            checker.on_delivered(self.now, peer, position, id, store);
+        }
+        machine.subscribed = store.log().len();
+        // The write that carries the cursor must not cause the next one.
+        let acknowledges = machine.subscribed / ACKNOWLEDGED_EVERY > before / ACKNOWLEDGED_EVERY;
+        let trouble = machine.disk.trouble();
+        if acknowledges && !trouble.full && !trouble.writes_fail {
+            machine.disk.write(Write::Cursor(machine.subscribed));
+        }
+    }
+
+    fn replied(&mut self, peer: usize, token: u64, reply: Result<TxId, String>) {
         let id = reply.as_ref().ok().copied();
         let was_open = self.ledger.on_reply(token, reply);
-        let Some(checker) = &mut self.checker else { return };
+        let Some(checker) = self.checker.as_mut().filter(|_| self.machines[peer].adversary.is_none()) else {
+            return;
+        };
         if !was_open {
             return checker.on_answered_again(self.now, peer, token);
         }
@@ -242,17 +331,37 @@ impl World {
     }
 
     fn told(&mut self, peer: usize, event: &Event) {
-        let delivered = match event {
-            Event::Received { id, hops, .. } => {
-                self.ledger.on_received(id, *hops);
-                *id
+        match event {
+            Event::Received { id, hops, .. } => self.ledger.on_received(id, *hops),
+            Event::Evidence { peer: accused, kind, detail } => {
+                self.ledger.on_evidence(kind.as_str());
+                let accused = self.machines.iter().find(|machine| machine.id == *accused);
+                let honest =
+                    accused.filter(|machine| machine.adversary.is_none()).map(|machine| machine.number);
+                if let (Some(checker), Some(accused), None) =
+                    (&mut self.checker, honest, &self.machines[peer].adversary)
+                {
+                    checker.on_accused(self.now, peer, accused, *kind, detail);
+                }
             }
-            Event::Accepted { id, .. } => *id,
-            Event::Evidence { kind, .. } => return self.ledger.on_evidence(kind.as_str()),
-            _ => return,
-        };
-        if let Some(checker) = &mut self.checker {
-            checker.on_delivered(self.now, peer, delivered);
+            _ => {}
         }
+    }
+}
+
+fn unreadable() -> StoreFault {
+    StoreFault::Failed("the simulated disk does not read".into())
+}
+
+/// With [`Plant::BodyAltered`]: the same header over a body that is not its own.
+fn altered(write: Write) -> Write {
+    match write {
+        Write::Transaction { op, envelope, body, idempotency_key } if !body.bytes().is_empty() => {
+            let mut bytes = body.bytes().to_vec();
+            bytes[0] ^= 1;
+            let body = std::sync::Arc::new(Body::new(bytes.into()));
+            Write::Transaction { op, envelope, body, idempotency_key }
+        }
+        write => write,
     }
 }

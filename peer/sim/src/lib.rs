@@ -5,18 +5,22 @@
 //! gives one run, told apart from others by the hash over its trace.
 //!
 //! - [`world`] takes events from the [`queue`] and hands them to [`peers`]; `effects` does what they want.
-//! - [`network`] and [`disk`] are what fails; [`ledger`] counts, [`check`] judges.
+//! - [`network`], [`disk`] and [`adversary`] are what fails; [`ledger`] counts, [`check`] judges, [`plant`] tests the judge.
 //! - [`scenario`] drives a world; [`report`] and [`cli`] talk to people.
 
+pub mod adversary;
 pub mod cell_report;
 pub mod check;
 pub mod cli;
+mod contract;
 pub mod disk;
 mod effects;
+mod faults;
 pub mod ledger;
 pub mod network;
 pub mod peers;
 pub mod picture;
+pub mod plant;
 pub mod queue;
 pub mod random;
 pub mod report;

@@ -1,13 +1,17 @@
 //! One simulated machine: the shipping core, its disk, its clocks and its line.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use sorcha_peer_core::config::Identity;
 use sorcha_peer_core::message::Message;
 use sorcha_peer_core::peer::Peer;
-use sorcha_peer_core::types::{Address, Now, PeerId, Time, WallTime};
+use sorcha_peer_core::types::{Address, Now, OpId, PeerId, Time, WallTime};
 
+use crate::adversary::Adversary;
 use crate::disk::Disk;
 use crate::network::egress::Egress;
+use crate::plant::Plant;
 use crate::queue::Micros;
 use crate::seal;
 
@@ -46,6 +50,35 @@ impl Withholding {
         }
     }
 }
+/// Moments at which a peer may crash; each is a step between two that belong together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Moment {
+    /// A header has been signed, and the core does not know yet.
+    Sealed,
+    /// A write was handed to the disk, and is not committed.
+    Written,
+    /// A group was committed, and nobody was told.
+    Committed,
+    /// The core has answered a submission, and has not yet sent it to anybody.
+    Answered,
+    /// A transaction was put on the first link.
+    Pushed,
+    /// A link has come up.
+    Linked,
+    /// The store has summarised itself for a round of reconciliation.
+    Inspected,
+}
+
+/// All of them.
+pub const MOMENTS: [Moment; 7] = [
+    Moment::Sealed,
+    Moment::Written,
+    Moment::Committed,
+    Moment::Answered,
+    Moment::Pushed,
+    Moment::Linked,
+    Moment::Inspected,
+];
 
 /// A machine with a peer.
 #[derive(Debug)]
@@ -70,20 +103,30 @@ pub struct Machine {
     pub rows: Option<u32>,
     /// When its peer was last started.
     pub started: Micros,
+    /// It is malicious, and does this.
+    pub adversary: Option<Adversary>,
+    /// It has left for good.
+    pub gone: bool,
+    /// It crashes as soon as this happens at it.
+    pub trap: Option<Moment>,
+    /// Effects on their way, and since when.
+    pub asked: BTreeMap<OpId, Micros>,
+    /// Where its subscriber stands in the order of arrival.
+    pub subscribed: usize,
     /// The shipping core, while it runs.
     pub core: Option<Peer>,
     /// How it stands.
     pub power: Power,
     /// Counts starts and ends, so that answers to an earlier life are dropped.
     pub epoch: u32,
-    /// As durable on its disk.
-    pub incarnation: u64,
     /// Its disk; survives the peer.
     pub disk: Disk,
     /// Its line.
     pub egress: Egress,
     /// The verifying thread is busy until then.
     pub verifying_until: Micros,
+    /// How often its peer was woken at this time.
+    pub ticked: (Micros, u32),
     /// The earliest wake-up that is planned.
     pub wake: Option<Micros>,
     /// How far its wall clock is ahead of the simulation's, ms.
@@ -94,7 +137,7 @@ pub struct Machine {
 
 impl Machine {
     /// A machine that does not run yet.
-    pub fn new(seed: u64, number: usize, bootstrap: Vec<usize>) -> Self {
+    pub fn new(seed: u64, number: usize, bootstrap: Vec<usize>, plant: Option<Plant>) -> Self {
         let identity = Identity { uri: format!("spiffe://sim.test/sim/peer-{number:05}") };
         Self {
             number,
@@ -107,13 +150,18 @@ impl Machine {
             withholds: None,
             rows: None,
             started: 0,
+            adversary: None,
+            gone: false,
+            trap: None,
+            asked: BTreeMap::new(),
+            subscribed: 0,
             core: None,
             power: Power::Stopped,
             epoch: 0,
-            incarnation: 0,
-            disk: Disk::default(),
+            disk: Disk::new(plant),
             egress: Egress::default(),
             verifying_until: 0,
+            ticked: (0, 0),
             wake: None,
             wall_ahead_ms: 0,
             // Unlike on every machine, so that a time of one peer's means nothing to another.
@@ -168,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_machine_reads_its_own_clocks() {
-        let mut machine = Machine::new(1, 3, Vec::new());
+        let mut machine = Machine::new(1, 3, Vec::new(), None);
         machine.wall_ahead_ms = -5;
         let now = machine.now(2_000_000);
         assert_eq!(now.wall.as_unix_ms(), WALL_START_MS + 1_995);

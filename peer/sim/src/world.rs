@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sorcha_peer_core::config::{Config, Start};
+use sorcha_peer_core::config::{Config, Start, next_incarnation};
 use sorcha_peer_core::envelope::{Record, SignedRecord};
 use sorcha_peer_core::event::{DialError, Input, LinkUp, Rung, Submit};
 use sorcha_peer_core::message::LinkPeer;
@@ -14,12 +14,14 @@ use sorcha_peer_core::peer::Peer;
 use sorcha_peer_core::tree::Body;
 use sorcha_peer_core::types::{Address, LinkId, OpId, PeerId};
 
-use crate::check::Checker;
+use crate::check::{Checker, Property, counts};
+use crate::contract::{answered, asks};
 use crate::disk::Latency;
 use crate::ledger::{Kind, Ledger, Submission};
 use crate::network::partition::Partition;
 use crate::network::{Arrival, Conditions, Item, Network};
-use crate::peers::{Machine, Power, Withholding, address_of};
+use crate::peers::{Machine, Moment, Power, Withholding, address_of};
+use crate::plant::Plant;
 use crate::queue::{Micros, Queue};
 use crate::random::{self, Purpose};
 use crate::trace::{Mark, Trace};
@@ -49,14 +51,7 @@ pub struct Settings {
     /// Whether a checker watches.
     pub checked: bool,
     /// A fault planted to see the checker catch it.
-    pub planted: Option<Planted>,
-}
-
-/// Faults that the checker must catch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Planted {
-    /// Disks answer before they have written.
-    AnswerBeforeDurable,
+    pub planted: Option<Plant>,
 }
 
 impl Default for Settings {
@@ -113,7 +108,8 @@ pub struct World {
     pub(crate) network: Network,
     pub(crate) ledger: Ledger,
     pub(crate) checker: Option<Checker>,
-    ticks: (Micros, usize, u32),
+    pub(crate) trapped: u64,
+    pub(crate) last_events: Vec<Vec<String>>,
 }
 
 impl World {
@@ -128,14 +124,15 @@ impl World {
             trace: Trace::default(),
             machines: Vec::new(),
             ledger: Ledger::default(),
-            ticks: (0, 0, 0),
+            trapped: 0,
+            last_events: Vec::new(),
         }
     }
 
     /// Adds a machine whose peer begins with these others; it does not run yet. Answers its number.
     pub fn add(&mut self, bootstrap: Vec<usize>) -> usize {
         let number = self.machines.len();
-        self.machines.push(Machine::new(self.settings.seed, number, bootstrap));
+        self.machines.push(Machine::new(self.settings.seed, number, bootstrap, self.settings.planted));
         number
     }
 
@@ -144,7 +141,7 @@ impl World {
         let machine = &self.machines[peer];
         let record = Record {
             uri: machine.identity.uri.clone(),
-            incarnation: 1,
+            incarnation: next_incarnation(0, machine.now(self.now).wall),
             sequence: machine.now(self.now).wall.as_unix_ms(),
             addresses: machine.advertised(),
             site: self.settings.config.site.clone(),
@@ -162,7 +159,10 @@ impl World {
         }
         machine.power = Power::Running;
         machine.epoch += 1;
-        machine.incarnation += 1;
+        let incarnation = machine.disk.begin_incarnation(machine.now(self.now).wall);
+        machine.asked.clear();
+        machine.trap = None;
+        machine.subscribed = machine.disk.store().cursor();
         machine.started = self.now;
         machine.wake = None;
         machine.verifying_until = self.now;
@@ -175,18 +175,21 @@ impl World {
             ..self.settings.config.clone()
         };
         let start = Start {
-            incarnation: machine.incarnation,
-            seed: random::word(self.settings.seed, Purpose::PeerSeed, peer as u64, machine.incarnation, 0),
+            incarnation,
+            seed: random::word(
+                self.settings.seed,
+                Purpose::PeerSeed,
+                peer as u64,
+                u64::from(machine.epoch),
+                0,
+            ),
             known: all,
-            held: 0,
+            held: machine.disk.store().len() as u64,
             floor: machine.disk.store().floor(),
         };
         let now = machine.now(self.now);
         machine.core = Some(Peer::new(config, machine.identity.clone(), start, now));
         self.trace.add(self.now, Mark::Start, peer, u64::from(machine.epoch));
-        if let Some(checker) = &mut self.checker {
-            checker.on_start(peer);
-        }
         // Connections of an earlier life are reset as soon as the machine answers again.
         for end in self.network.half_open(peer) {
             self.wire(end, Item::Down("connection reset".into()));
@@ -207,8 +210,14 @@ impl World {
         machine.epoch += 1;
         machine.power = if silent { Power::Dead } else { Power::Stopped };
         self.trace.add(self.now, Mark::Stop, peer, u64::from(silent));
+        if let Some(checker) = self.checker.as_mut().filter(|_| counts(&self.machines[peer])) {
+            checker.on_crash(self.now, peer, self.machines[peer].disk.store());
+        }
         for end in self.network.open_ends(peer) {
             self.network.set_open(end, false);
+            if let Some(checker) = &mut self.checker {
+                checker.on_link_down(end);
+            }
             if !silent {
                 self.wire(end, Item::Down("connection reset".into()));
             }
@@ -276,12 +285,6 @@ impl World {
         self.network.set_conditions(conditions);
     }
 
-    /// Fills a disk up, or makes room.
-    pub fn set_full(&mut self, peer: usize, full: bool) {
-        self.trace.add(self.now, Mark::Weather, peer, 3 + u64::from(full));
-        self.machines[peer].disk.set_full(full);
-    }
-
     /// Sets how far a wall clock is ahead, ms.
     pub fn set_wall_ahead(&mut self, peer: usize, ahead_ms: i64) {
         self.trace.add(self.now, Mark::Weather, peer, 5);
@@ -293,6 +296,7 @@ impl World {
         while let Some((at, happening)) = self.queue.pop_until(until) {
             self.now = at;
             self.happen(happening);
+            self.note_last_events();
         }
         self.now = self.now.max(until);
     }
@@ -335,8 +339,9 @@ impl World {
     /// Judges the end of a run, see [`Checker::finish`].
     pub fn finish(&mut self) {
         if let Some(checker) = &mut self.checker {
-            checker.finish(self.now, &self.machines, &self.ledger);
+            checker.finish(self.now, &self.machines, &self.network, &self.ledger);
         }
+        self.note_last_events();
     }
 
     /// One input to one running peer, its effects, and its next deadline.
@@ -344,13 +349,32 @@ impl World {
         let machine = &mut self.machines[peer];
         let now = machine.now(self.now);
         let Some(core) = &mut machine.core else { return };
+        let input = match self.settings.planted {
+            Some(plant) => match plant.input(input) {
+                Some(input) => input,
+                None => return,
+            },
+            None => input,
+        };
+        if let Some(op) = answered(&input) {
+            machine.asked.remove(&op);
+        }
         core.handle(now, input);
         self.drain(peer);
     }
 
-    fn drain(&mut self, peer: usize) {
+    pub(crate) fn drain(&mut self, peer: usize) {
         while let Some(output) = self.machines[peer].core.as_mut().and_then(Peer::poll_output) {
-            self.effect(peer, output);
+            if let Some(op) = asks(&output) {
+                self.machines[peer].asked.insert(op, self.now);
+            }
+            let output = match self.settings.planted {
+                Some(plant) => plant.output(output),
+                None => Some(output),
+            };
+            if let Some(output) = output {
+                self.effect(peer, output);
+            }
         }
         self.plan_wake(peer);
     }
@@ -403,14 +427,21 @@ impl World {
         if machine.at(time) > self.now {
             return self.plan_wake(peer);
         }
-        let (at, who, count) = self.ticks;
-        self.ticks = if (at, who) == (self.now, peer) { (at, who, count + 1) } else { (self.now, peer, 1) };
-        assert!(
-            self.ticks.2 < TICKS_AT_ONE_TIME_MAX,
-            "peer {peer} wants to be woken for {why:?} at {time:?} again and again, and a tick does not change that"
-        );
+        let (at, count) = machine.ticked;
+        machine.ticked = if at == self.now { (at, count + 1) } else { (self.now, 1) };
+        if machine.ticked.1 >= TICKS_AT_ONE_TIME_MAX {
+            let detail = format!(
+                "peer {peer} wants to be woken for {why:?} at {time:?} again and again, and a tick does not change that"
+            );
+            assert!(self.checker.is_some(), "{detail}");
+            self.violated(Property::NoWakeLoop, &[peer], detail);
+            return self.crash(peer, false);
+        }
         self.trace.add(self.now, Mark::Wake, peer, why as u64);
         self.ledger.on_wake(why);
+        if self.settings.planted == Some(Plant::StaleClock) {
+            return self.tick_late(peer);
+        }
         self.handle(peer, Input::Tick);
     }
 
@@ -434,12 +465,24 @@ impl World {
                     let detail = link.0 << 20 ^ (Kind::of(&frame.message) as u64) << 17 ^ u64::from(bytes);
                     self.trace.add(self.now, Mark::Frame, peer, detail);
                     self.ledger.on_arrived(&frame.message);
+                    let honest = self.machines[self.network.other(link)].adversary.is_none();
+                    if let Some(checker) = self.checker.as_mut().filter(|_| honest) {
+                        checker.on_frame(link, &frame);
+                    }
                     self.handle(peer, Input::Frame { link, frame: *frame, bytes });
+                }
+            }
+            Item::Garbage(bytes) => {
+                if runs && self.network.is_open(link) {
+                    self.garbage(peer, link, bytes);
                 }
             }
             Item::Down(reason) => {
                 if runs && self.network.is_open(link) {
                     self.network.set_open(link, false);
+                    if let Some(checker) = &mut self.checker {
+                        checker.on_link_down(link);
+                    }
                     self.trace.add(self.now, Mark::Link, peer, link.0 << 1);
                     self.handle(peer, Input::LinkDown { link, reason });
                 }
@@ -468,5 +511,6 @@ impl World {
         let machine = &self.machines[other];
         let other = LinkPeer { id: machine.id, uri: machine.identity.uri.clone() };
         self.handle(peer, Input::LinkUp(LinkUp { link, dial, peer: other, address, rung: Rung::Stream }));
+        self.springs(peer, Moment::Linked);
     }
 }

@@ -73,3 +73,44 @@ fn a_violated_property_exits_1_and_prints_the_command() {
     let command = "sorcha-peer-sim soak --seed 3 --seeds 1 --seconds 5 --plant answer-before-durable";
     assert!(text.contains(command), "{text}");
 }
+
+#[test]
+fn two_processes_make_the_same_run_of_one_seed_and_write_the_same_trace() {
+    let directory = std::env::temp_dir().join(format!("sorcha-sim-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let run = |name: &str| {
+        let file = directory.join(name);
+        let file = file.to_str().expect("a UTF-8 path");
+        let args = ["soak", "--seed", "5", "--seeds", "1", "--seconds", "5", "--peers", "8", "--trace", file];
+        let output = sim(&[args.as_slice(), &["-o", "json"]].concat());
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("the output is JSON");
+        (report["runs"][0]["trace"].clone(), std::fs::read(file).expect("the trace was written"))
+    };
+    let (one, other) = (run("one"), run("other"));
+    std::fs::remove_dir_all(&directory).expect("removed");
+    assert!(one.0.is_string() && !one.1.is_empty());
+    assert!(one == other, "{} and {}", one.0, other.0);
+}
+
+#[test]
+fn a_mix_that_is_printed_runs_as_its_seed_does_and_an_unknown_field_is_refused() {
+    let directory = std::env::temp_dir().join(format!("sorcha-mix-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let file = directory.join("mix.yaml");
+    let path = file.to_str().expect("a UTF-8 path");
+    let seed = ["soak", "--seed", "4", "--seeds", "1"];
+    let small = ["--seconds", "5", "--peers", "8"];
+    std::fs::write(&file, sim(&[seed.as_slice(), &small, &["--print-mix"]].concat()).stdout)
+        .expect("written");
+    let trace = |more: &[&str]| {
+        let output = sim(&[seed.as_slice(), more, &["-o", "json"]].concat());
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("the output is JSON");
+        report["runs"][0]["trace"].as_str().map(str::to_owned)
+    };
+    assert_eq!(trace(&["--file", path]), trace(&small));
+    std::fs::write(&file, "crashEveryMinutes: 3\n").expect("written");
+    let refused = sim(&["soak", "--file", path]);
+    std::fs::remove_dir_all(&directory).expect("removed");
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && text.contains("crashEveryMinutes") && text.contains(path), "{text}");
+}

@@ -1,11 +1,13 @@
 //! Whole simulations of the shipping core, small enough for every test run.
 
 use sorcha_peer_sim::network::Conditions;
+use sorcha_peer_sim::plant::Plant;
 use sorcha_peer_sim::report::ReachReport;
 use sorcha_peer_sim::scenario::cells;
 use sorcha_peer_sim::scenario::reach::{Faults, Reach};
 use sorcha_peer_sim::scenario::soak::Soak;
-use sorcha_peer_sim::world::{Planted, Settings};
+use sorcha_peer_sim::scenario::soak::mix::Mix;
+use sorcha_peer_sim::world::Settings;
 
 fn reach(peers: usize) -> Reach {
     Reach {
@@ -22,8 +24,17 @@ fn reach(peers: usize) -> Reach {
     }
 }
 
-fn soak(seed: u64, seeds: u64, planted: Option<Planted>) -> Soak {
-    Soak { seed, seeds, peers: Some(8), seconds: 20, planted, settings: Settings::default() }
+fn soak(seed: u64, seeds: u64, planted: Option<Plant>) -> Soak {
+    Soak {
+        seed,
+        seeds,
+        peers: Some(8),
+        seconds: 20,
+        mix: None,
+        planted,
+        trace: None,
+        settings: Settings::default(),
+    }
 }
 
 /// What must hold wherever nothing fails.
@@ -103,19 +114,41 @@ fn a_large_body_reaches_everybody_in_chunks() {
 
 #[test]
 fn what_must_hold_holds_under_random_faults() {
-    let report = soak(1, 3, None).run();
+    let report = soak(1, 4, None).run().expect("no file is written");
     let violations: Vec<_> = report.runs.iter().map(|run| (&run.reproduce, &run.violations)).collect();
     assert!(!report.failed(), "{violations:#?}");
     assert!(report.runs.iter().all(|run| run.acknowledged > 0), "{report:?}");
 }
 
 #[test]
-fn the_checker_catches_an_answer_before_the_disk_has_written() {
-    let report = soak(1, 1, Some(Planted::AnswerBeforeDurable)).run();
-    assert!(report.failed());
+fn a_file_of_faults_is_played_and_named_in_the_command() {
+    let mix = Mix { peers: 5, seconds: 15, restore_every_seconds: 3.0, leave: true, ..Mix::default() };
+    let scenario = Soak { mix: Some(("some/mix.yaml".into(), mix)), ..soak(3, 1, None) };
+    let report = scenario.run().expect("no file is written");
+    assert!(!report.failed(), "{report:#?}");
     let run = &report.runs[0];
-    assert!(run.violations[0].contains("nothing is acknowledged before it is durable"), "{run:?}");
-    assert!(run.reproduce.contains("--seed 1 ") && run.reproduce.contains("--plant"), "{run:?}");
+    assert!(run.faults["disks restored"] > 0 && run.faults.len() == 1, "{:?}", run.faults);
+    assert_eq!(run.reproduce, "sorcha-peer-sim soak --seed 3 --seeds 1 --file some/mix.yaml");
+}
+
+/// Plants that show in every small run; `sorcha-peer-sim plants` has all of them.
+#[test]
+fn the_checker_catches_planted_faults() {
+    for plant in [
+        Plant::AnswerBeforeDurable,
+        Plant::BodyAltered,
+        Plant::OmittedSync,
+        Plant::KeysForgotten,
+        Plant::SwallowedLinkDown,
+        Plant::LostRetry,
+    ] {
+        let report = soak(1, 6, Some(plant)).run().expect("no file is written");
+        let caught = report.caught();
+        assert!(caught.is_some(), "{plant:?} was not caught: {report:#?}");
+        let run = report.runs.last().expect("one ran");
+        assert!(run.reproduce.contains(&format!("--plant {}", plant.as_str())), "{run:?}");
+        assert!(!run.violations[0].last_events.is_empty(), "{run:?}");
+    }
 }
 
 #[test]

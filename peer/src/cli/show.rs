@@ -51,7 +51,7 @@ pub(super) async fn status(global: &Global, console: &mut Console<'_>) -> Result
         ("outbox", outbox(console, &status)),
         ("store", store),
         ("certificate", certificate(console, status.certificate_not_after_unix_ms)),
-        ("up", format!("{}, start {}", span_text(status.uptime_ms), status.incarnation)),
+        ("up", span_text(status.uptime_ms)),
         ("version", escape::text(&status.version)),
     ];
     for (name, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {

@@ -194,7 +194,10 @@ impl Metrics {
         let gauges = Gauges {
             info: make
                 .add(IntGaugeVec::new(Opts::new("sorcha_peer_info", "Who this peer is; always 1."), &labels)),
-            incarnation: make.gauge("incarnation", "Counts the starts of this peer."),
+            incarnation: make.gauge(
+                "incarnation",
+                "Number of this start: a later start has a higher one, also with another store.",
+            ),
             driver_up: make.gauge("driver_up", "1 while the driver answers."),
             state: make.add(IntGaugeVec::new(
                 Opts::new("sorcha_peer_state", "1 for the present state, 0 for the others."),

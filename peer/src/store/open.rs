@@ -12,6 +12,7 @@ use redb::backends::FileBackend;
 use redb::{
     Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableHandle,
 };
+use sorcha_peer_core::config::next_incarnation;
 use sorcha_peer_core::envelope::SignedRecord;
 use sorcha_peer_core::types::WallTime;
 
@@ -23,6 +24,7 @@ use super::schema::{
     ORDER, RECORDS, SCHEMA, SEGMENTS, SUMMARY, TREES, VERIFY_BYTES_MAX,
 };
 use super::{buckets, migrate, records};
+use crate::clock::wall_now;
 
 /// The database in a state directory.
 pub(super) const DATABASE_FILE: &str = "store.redb";
@@ -269,8 +271,9 @@ pub(super) fn begin(database: &Database) -> Result<Start, Broken> {
     let incarnation = {
         let mut meta = txn.open_table(META)?;
         let last = meta.get(META_INCARNATION)?.map_or(0, |last| last.value());
-        meta.insert(META_INCARNATION, last + 1)?;
-        last + 1
+        let new = next_incarnation(last, wall_now());
+        meta.insert(META_INCARNATION, new)?;
+        new
     };
     txn.commit()?;
     let snapshot = database.begin_read()?;

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::types::bounds::SHORT_IDS_PER_FRAME_MAX;
 use crate::types::{LinkId, Time, TxId, WallTime};
+use crate::view::Size;
 
 /// How long one salt is used. Guess.
 const EPOCH_MS: u64 = 10 * 60 * 1000;
@@ -39,6 +40,11 @@ pub(crate) struct Announcements {
 }
 
 impl Announcements {
+    /// How full it is.
+    pub(crate) fn sizes(&self) -> [Size; 1] {
+        [Size { name: "announcements for a later wave", len: self.later.len(), max: WAVES_MAX }]
+    }
+
     /// Queues a short id for a link; beyond a frame's bound it is left to reconciliation.
     pub(crate) fn add(&mut self, link: LinkId, salt: u64, short: [u8; 8], now: Time) {
         let list = self.waiting.entry((link, salt)).or_default();

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::tree::{self, Body};
 use crate::types::bounds::{CHUNK_BYTES, CHUNKS_PER_REQUEST_MAX};
 use crate::types::{Hash, LinkId, PeerId, Time, TxId};
+use crate::view::Size;
 
 /// Chunks asked of one holder and not yet come: 512 KiB fill 40 Mbit/s at 100 ms of round trip.
 const WINDOW_CHUNKS: usize = 32;
@@ -78,6 +79,11 @@ pub(crate) struct Bodies {
 }
 
 impl Bodies {
+    /// How full it is.
+    pub(crate) fn sizes(&self) -> [Size; 1] {
+        [Size { name: "large bodies on their way in", len: self.transfers.len(), max: WAITING_MAX }]
+    }
+
     pub(crate) fn new(bytes_max: u64) -> Self {
         Self { transfers: BTreeMap::new(), bytes: 0, bytes_max }
     }

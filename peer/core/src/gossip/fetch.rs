@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::types::bounds::SHORT_IDS_PER_FRAME_MAX;
 use crate::types::{LinkId, Time};
+use crate::view::Size;
 
 /// Announced ids that are missing; beyond it reconciliation has to do.
 const MISSING_MAX: usize = 8192;
@@ -42,6 +43,11 @@ pub(crate) struct Asks {
 }
 
 impl Fetches {
+    /// How full it is.
+    pub(crate) fn sizes(&self) -> [Size; 1] {
+        [Size { name: "announced ids that are missing", len: self.missing.len(), max: MISSING_MAX }]
+    }
+
     /// Somebody holds an id that is not known here. Returns when it is asked for.
     pub(crate) fn announced(&mut self, short: Short, by: LinkId, due: Time) -> Option<Time> {
         if let Some(missing) = self.missing.get_mut(&short) {

@@ -8,10 +8,11 @@ use bytes::Bytes;
 use crate::envelope::SyncKey;
 use crate::message::Push;
 use crate::types::{LinkId, PeerId, TxId, WallTime};
+use crate::view::Size;
 
 /// Transactions on their way in; beyond it new ones are dropped and come by reconciliation. 8,192 small
 /// bodies are 32 MiB at most.
-const PENDING_MAX: usize = 8192;
+pub(crate) const PENDING_MAX: usize = 8192;
 /// Transactions from the future that wait for their time; beyond it the latest goes.
 const HELD_BACK_MAX: usize = 1024;
 /// Peers remembered as holders of one transaction.
@@ -76,6 +77,14 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
+    /// How full it is.
+    pub(crate) fn sizes(&self) -> [Size; 2] {
+        [
+            Size { name: "transactions on their way in", len: self.pending.len(), max: PENDING_MAX },
+            Size { name: "transactions held back", len: self.held_back.len(), max: HELD_BACK_MAX },
+        ]
+    }
+
     /// Takes a transaction in; gives it back where too many are on their way.
     pub(crate) fn add(&mut self, incoming: Incoming) -> Result<(), Box<Incoming>> {
         if self.pending.len() >= PENDING_MAX {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::types::{Time, TxId};
+use crate::view::Size;
 
 /// Weight of one transaction in the estimate (docs/design.md § 3.4).
 const GAIN: f64 = 0.05;
@@ -33,6 +34,14 @@ pub(crate) struct Misses {
 }
 
 impl Misses {
+    /// How full it is.
+    pub(crate) fn sizes(&self) -> [Size; 2] {
+        [
+            Size { name: "transactions to be judged", len: self.order.len(), max: JUDGING_MAX },
+            Size { name: "transactions judged by their pushes", len: self.pushed.len(), max: JUDGING_MAX },
+        ]
+    }
+
     /// A transaction has come; `pushed`: by a push, not by repair.
     pub(crate) fn received(&mut self, id: TxId, pushed: bool, now: Time) {
         self.judge(now);

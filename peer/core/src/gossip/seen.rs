@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::message::short_id;
 use crate::types::{Time, TxId, WallTime};
+use crate::view::Size;
 
 /// Ids remembered; the oldest goes first. 65,536 are about 6 MB and 65 s at 1,000 tx/s.
 const IDS_MAX: usize = 65_536;
@@ -51,6 +52,15 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    /// How full it is.
+    pub(crate) fn sizes(&self) -> [Size; 3] {
+        [
+            Size { name: "ids remembered", len: self.states.len(), max: IDS_MAX },
+            Size { name: "ids in order", len: self.order.len(), max: IDS_MAX },
+            Size { name: "ids found by short forms", len: self.recent.len(), max: SHORT_MAX },
+        ]
+    }
+
     /// A memory that starts now: what was published earlier may be in the store.
     pub(crate) fn new(wall: WallTime) -> Self {
         Self {

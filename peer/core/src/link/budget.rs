@@ -8,11 +8,11 @@ use crate::types::TxId;
 /// fills 100 Mbit/s at 80 ms of round trip.
 const WINDOW_BYTES_MAX: u32 = 1024 * 1024;
 /// Loads under way for one link: enough to keep a disk busy, few enough to be fair.
-const LOADS_MAX: u16 = 64;
+pub(crate) const LOADS_MAX: u16 = 64;
 /// What one load is assumed to bring until it is there: a chunk with its proof.
 const LOAD_BYTES: u32 = 17 * 1024;
 /// Items waiting for one link; what does not fit is dropped and asked for again by the other side.
-const QUEUE_ITEMS_MAX: usize = 4096;
+pub(super) const QUEUE_ITEMS_MAX: usize = 4096;
 
 /// One thing to be sent in bulk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,11 @@ pub(crate) struct Bulk {
 }
 
 impl Bulk {
+    /// Items that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Queues an item; `false` where the queue is full.
     pub(crate) fn push(&mut self, item: Item) -> bool {
         if self.queue.len() >= QUEUE_ITEMS_MAX {

@@ -6,10 +6,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::budget::Bulk;
+use super::budget::{self, Bulk};
 use crate::event::Rung;
 use crate::message::{Frame, LinkPeer, Message, Push};
 use crate::types::{Address, LinkId, Time, TxId, WallTime};
+use crate::view::Size;
 
 /// How long an acknowledgement waits for a frame to ride on. TCP's minimal delayed acknowledgement (Linux), 40 ms.
 pub(crate) const ACK_DELAY: Duration = Duration::from_millis(40);
@@ -229,6 +230,14 @@ pub(crate) struct Opening {
 }
 
 impl Session {
+    /// How full it is.
+    pub(crate) fn sizes(&self) -> [Size; 2] {
+        [
+            Size { name: "frames watched on one link", len: self.watched.len(), max: WATCHED_MAX },
+            Size { name: "items waiting on one link", len: self.bulk.len(), max: budget::QUEUE_ITEMS_MAX },
+        ]
+    }
+
     pub(crate) fn new(opening: Opening) -> Self {
         let Opening { link, peer, dialled, address, rung, wall, time } = opening;
         Self {

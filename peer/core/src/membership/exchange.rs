@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::envelope::{Record, SignedRecord};
 use crate::types::bounds::{FRAME_BYTES_MAX, RECORDS_PER_FRAME_MAX};
 use crate::types::{LinkId, PeerId, Time, WallTime};
+use crate::view::Size;
 
 /// News waits this long for company in its frame. Guess.
 const NEWS_BATCH: Duration = Duration::from_millis(10);
@@ -85,6 +86,14 @@ impl Default for Exchange {
 }
 
 impl Exchange {
+    /// How full it is.
+    pub(crate) fn sizes(&self) -> [Size; 2] {
+        [
+            Size { name: "records to be passed on", len: self.news.len(), max: NEWS_MAX },
+            Size { name: "records being checked", len: self.checking.len(), max: CHECKING_MAX },
+        ]
+    }
+
     /// The own record, once it is sealed.
     pub(crate) fn own(&self) -> Option<&Arc<SignedRecord>> {
         self.own.as_ref()

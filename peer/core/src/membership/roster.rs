@@ -13,6 +13,7 @@ use crate::envelope::{Record, SignedRecord};
 use crate::message::Fingerprint;
 use crate::types::bounds::ROSTER_MEMBERS_MAX;
 use crate::types::{PeerId, Time, TxId};
+use crate::view::Size;
 
 /// Tombstones at most; beyond it the oldest goes, and a stale record may then return until it is forgotten again.
 const TOMBSTONES_MAX: usize = 4096;
@@ -61,6 +62,14 @@ pub(crate) struct Roster {
 }
 
 impl Roster {
+    /// How full it is.
+    pub(crate) fn sizes(&self) -> [Size; 2] {
+        [
+            Size { name: "members", len: self.members.len(), max: ROSTER_MEMBERS_MAX },
+            Size { name: "members forgotten", len: self.tombstones.len(), max: TOMBSTONES_MAX },
+        ]
+    }
+
     /// Whether a record would change anything, so that its signature is worth a check.
     pub(crate) fn wants(&self, record: &SignedRecord, from_itself: bool) -> bool {
         if let Some(member) = self.members.get(&record.peer) {

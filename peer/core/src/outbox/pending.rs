@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::types::bounds::IDS_PER_FRAME_MAX;
 use crate::types::{Time, TxId, WallTime};
+use crate::view::Size;
 
 /// Ids followed one by one, 5 MB; further ones are counted and wait for a round of reconciliation.
 const FOLLOWED_MAX: usize = 65_536;
@@ -32,6 +33,14 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
+    /// How full it is.
+    pub(crate) fn sizes(&self) -> [Size; 2] {
+        [
+            Size { name: "ids followed in the outbox", len: self.followed.len(), max: FOLLOWED_MAX },
+            Size { name: "ids of the outbox by age", len: self.by_age.len(), max: FOLLOWED_MAX },
+        ]
+    }
+
     /// After a start with this many transactions in the store.
     pub(crate) fn new(held: u64) -> Self {
         Self { uncounted: held, ..Self::default() }

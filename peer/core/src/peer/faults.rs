@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Peer;
 use crate::config::{Config, Identity, Start};
-use crate::event::{Input, LinkUp, Loaded, Output, RangeDetail, RangeView, Rung, Verdict};
+use crate::event::{Event, Input, LinkUp, Loaded, Output, RangeDetail, RangeView, Rung, Verdict};
 use crate::gossip::grid;
 use crate::message::{
     Fingerprint, Frame, Hello, LinkPeer, Message, Push, Sync, SyncBound, SyncContent, SyncRange,
@@ -263,4 +263,28 @@ fn what_is_held_back_is_not_asked_for_in_every_round() {
         }
     }
     assert_eq!(wanted, Some(Vec::new()));
+}
+
+#[test]
+fn a_forged_record_is_held_against_whoever_sent_it() {
+    let now = now_at(0);
+    let mut peer = peer(Config::default());
+    link_up(&mut peer, 0, "liar", None, now);
+    say(&mut peer, 0, 1, hello("test"), now);
+    outputs(&mut peer);
+    let records = vec![testing::record("victim", 1, 1)];
+    say(&mut peer, 0, 2, Message::Records { records, news: true }, now);
+    for output in outputs(&mut peer) {
+        if let Output::Verify { op, .. } = output {
+            peer.handle(now, Input::Verified { op, verdict: Verdict::Forged("no".into()) });
+        }
+    }
+    let accused: Vec<PeerId> = outputs(&mut peer)
+        .into_iter()
+        .filter_map(|output| match output {
+            Output::Event(Event::Evidence { peer, .. }) => Some(peer),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(accused, [PeerId::of_uri("spiffe://test/test/liar")]);
 }

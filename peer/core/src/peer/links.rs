@@ -201,7 +201,7 @@ impl Peer {
         self.event(Event::LinkReady { link, peer: peer.clone(), dialled });
         if let Some(record) = hello.record {
             if record.peer == peer.id {
-                self.consider(record, true, true);
+                self.consider(record, peer.id, true);
             } else {
                 self.fault(link, format!("hello carries the record of {}", record.record.uri));
             }

@@ -98,10 +98,11 @@ impl Peer {
     }
 
     /// Has a record checked, if it would change anything.
-    pub(super) fn consider(&mut self, record: Arc<SignedRecord>, from_itself: bool, news: bool) {
+    pub(super) fn consider(&mut self, record: Arc<SignedRecord>, from: PeerId, news: bool) {
+        let from_itself = record.peer == from;
         let wanted = record.peer != self.me && self.roster.wants(&record, from_itself);
         if wanted && self.exchange.check(&record) {
-            let op = self.op(Purpose::VerifyRecord { record: record.clone(), from_itself, news });
+            let op = self.op(Purpose::VerifyRecord { record: record.clone(), from, news });
             self.outputs.push_back(Output::Verify { op, item: Verifiable::Record(record) });
         }
     }
@@ -110,14 +111,16 @@ impl Peer {
         &mut self,
         record: &Arc<SignedRecord>,
         verdict: Verdict,
-        from_itself: bool,
+        from: PeerId,
         news: bool,
         now: Now,
     ) {
+        let from_itself = record.peer == from;
         self.exchange.checked(record);
         match verdict {
             Verdict::Valid => {}
-            Verdict::Forged(detail) => return self.evidence(record.peer, EvidenceKind::BadSignature, detail),
+            // Whoever sent it, not whoever it speaks of.
+            Verdict::Forged(detail) => return self.evidence(from, EvidenceKind::BadSignature, detail),
             Verdict::Untrusted(detail) => {
                 return self.evidence(record.peer, EvidenceKind::UntrustedSigner, detail);
             }
@@ -172,8 +175,7 @@ impl Peer {
 
     pub(super) fn records(&mut self, from: PeerId, records: Vec<Arc<SignedRecord>>, news: bool) {
         for record in records {
-            let from_itself = record.peer == from;
-            self.consider(record, from_itself, news);
+            self.consider(record, from, news);
         }
     }
 

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::ranges::Listed;
+use crate::types::bounds::SYNC_IDS_MAX;
 use crate::types::{LinkId, PeerId, Time, TxId, WallTime};
+use crate::view::Size;
 
 /// Rounds of others answered at once; one more is told that there is nothing.
 const ANSWERING_MAX: usize = 4;
@@ -89,6 +91,15 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
+    /// How full it is.
+    pub(crate) fn sizes(&self) -> [Size; 3] {
+        [
+            Size { name: "peers waiting for a round", len: self.queue.len(), max: QUEUE_MAX },
+            Size { name: "rounds under way", len: self.rounds.len(), max: ANSWERING_MAX + 1 },
+            Size { name: "ids wanted", len: self.wanted.len(), max: WANTED_MAX + SYNC_IDS_MAX },
+        ]
+    }
+
     /// An own round with this peer is due.
     pub(crate) fn enqueue(&mut self, peer: PeerId) {
         if self.queue.len() < QUEUE_MAX && !self.queue.contains(&peer) {

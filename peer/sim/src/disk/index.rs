@@ -69,6 +69,11 @@ impl Index {
         self.count == 0
     }
 
+    /// The last key.
+    pub fn latest(&self) -> Option<&SyncKey> {
+        self.blocks.last()?.keys.last()
+    }
+
     /// Answers one query as the shipping store would.
     pub fn view(&self, query: &RangeQuery) -> RangeView {
         let (from, to) = (self.rank(&query.lower), self.rank(&query.upper));

@@ -1,7 +1,8 @@
 //! A peer's disk: what was written is safe only once a group has been committed and synced.
 //!
-//! It behaves as the shipping store does towards the core (one writer, group commit, atomic groups) and
-//! can be slow, full, or lose power. It knows nothing of the network.
+//! It behaves as the shipping store does towards the core (one writer, group commit, atomic groups, one order of
+//! arrival, cursors) and can be slow, full, fail, lose power, or be replaced by an older copy. It knows nothing of the
+//! network.
 
 pub mod index;
 
@@ -9,13 +10,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sorcha_peer_core::config::next_incarnation;
 use sorcha_peer_core::envelope::{Envelope, SignedRecord};
 use sorcha_peer_core::event::{Expired, LoadWhat, Loaded, RangeQuery, RangeView};
 use sorcha_peer_core::tree::{self, Body};
 use sorcha_peer_core::types::{OpId, PeerId, TxId, WallTime, bounds};
 
 use self::index::Index;
+use crate::plant::Plant;
 use crate::queue::Micros;
+
+/// With an omitted sync, what was written since the last of so many groups is lost.
+const OMITTED_SYNCS: u32 = 16;
 
 /// How long the disk takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +56,8 @@ pub enum Write {
     Remember(Arc<SignedRecord>),
     /// No record of this peer any more.
     Forget(PeerId),
+    /// The subscriber is done with everything before this position.
+    Cursor(usize),
 }
 
 /// What is durable.
@@ -60,6 +68,30 @@ pub struct Store {
     keys: BTreeMap<String, TxId>,
     records: BTreeMap<PeerId, Arc<SignedRecord>>,
     floor: WallTime,
+    /// In the order of arrival.
+    log: Vec<TxId>,
+    cursor: usize,
+    /// Of the last start.
+    incarnation: u64,
+}
+
+/// What a disk does wrong for the time being.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trouble {
+    /// It refuses transactions for want of space.
+    pub full: bool,
+    /// Writes fail.
+    pub writes_fail: bool,
+    /// Reads fail.
+    pub reads_fail: bool,
+    /// It takes so many times as long.
+    pub slowness: u64,
+}
+
+impl Default for Trouble {
+    fn default() -> Self {
+        Self { full: false, writes_fail: false, reads_fail: false, slowness: 1 }
+    }
 }
 
 /// A disk with what is durable and what is not yet.
@@ -68,10 +100,21 @@ pub struct Disk {
     store: Store,
     waiting: Vec<Write>,
     syncing: Vec<Write>,
-    full: bool,
+    trouble: Trouble,
+    backup: Option<Box<Store>>,
+    /// What is wrong with its driver.
+    plant: Option<Plant>,
+    /// With [`Plant::OmittedSync`]: what has really reached the disk, and commits since.
+    reached: Box<Store>,
+    unreached: u32,
 }
 
 impl Disk {
+    /// An empty one; a plant is a fault of its driver's.
+    pub fn new(plant: Option<Plant>) -> Self {
+        Self { plant, ..Self::default() }
+    }
+
     /// Queues a write. True where no group is being committed: begin one.
     pub fn write(&mut self, write: Write) -> bool {
         self.waiting.push(write);
@@ -96,7 +139,14 @@ impl Disk {
             if let Write::Transaction { op, .. } = &write {
                 done.push(*op);
             }
-            new.extend(self.store.apply(write));
+            new.extend(self.store.apply(write, self.plant));
+        }
+        if self.plant == Some(Plant::OmittedSync) {
+            self.unreached += 1;
+            if self.unreached >= OMITTED_SYNCS {
+                self.unreached = 0;
+                *self.reached = self.store.clone();
+            }
         }
         (new, done)
     }
@@ -108,6 +158,35 @@ impl Disk {
         }
         self.syncing.clear();
         self.waiting.clear();
+        if self.plant == Some(Plant::OmittedSync) {
+            self.store = (*self.reached).clone();
+        }
+        if self.plant == Some(Plant::KeysForgotten) {
+            self.store.keys.clear();
+        }
+    }
+
+    /// Counts a start, durably; answers the new incarnation.
+    pub fn begin_incarnation(&mut self, wall: WallTime) -> u64 {
+        if self.plant != Some(Plant::SequenceReused) || self.store.incarnation == 0 {
+            self.store.incarnation = next_incarnation(self.store.incarnation, wall);
+        }
+        *self.reached = self.store.clone();
+        self.store.incarnation
+    }
+
+    /// Copies what is durable.
+    pub fn back_up(&mut self) {
+        self.backup = Some(Box::new(self.store.clone()));
+    }
+
+    /// Puts the last copy in place of what is durable, or nothing where there is none or it is not wanted. The peer must
+    /// not run. Answers what was there.
+    pub fn replace(&mut self, by_backup: bool) -> Store {
+        let new = if by_backup { self.backup.as_deref().cloned() } else { None };
+        let old = std::mem::replace(&mut self.store, new.unwrap_or_default());
+        *self.reached = self.store.clone();
+        old
     }
 
     /// Removes what retention does not keep, as the shipping store would, all at once.
@@ -119,18 +198,18 @@ impl Disk {
     pub fn unsynced(&self) -> impl Iterator<Item = TxId> {
         self.waiting.iter().chain(&self.syncing).filter_map(|write| match write {
             Write::Transaction { envelope, .. } => Some(envelope.id()),
-            Write::Remember(_) | Write::Forget(_) => None,
+            Write::Remember(_) | Write::Forget(_) | Write::Cursor(_) => None,
         })
     }
 
-    /// Whether it refuses transactions for want of space.
-    pub fn is_full(&self) -> bool {
-        self.full
+    /// What it does wrong.
+    pub fn trouble(&self) -> Trouble {
+        self.trouble
     }
 
-    /// Fills it up, or makes room.
-    pub fn set_full(&mut self, full: bool) {
-        self.full = full;
+    /// From now on it does this wrong.
+    pub fn set_trouble(&mut self, trouble: Trouble) {
+        self.trouble = trouble;
     }
 
     /// What is durable.
@@ -140,7 +219,7 @@ impl Disk {
 }
 
 impl Store {
-    fn apply(&mut self, write: Write) -> Option<TxId> {
+    fn apply(&mut self, write: Write, plant: Option<Plant>) -> Option<TxId> {
         match write {
             Write::Transaction { envelope, body, idempotency_key, .. } => {
                 let id = envelope.id();
@@ -151,6 +230,9 @@ impl Store {
                 if new {
                     self.transactions.insert(id, (envelope, body));
                 }
+                if new || plant == Some(Plant::DeliveredTwice) {
+                    self.log.push(id);
+                }
                 new.then_some(id)
             }
             Write::Remember(record) => {
@@ -159,6 +241,10 @@ impl Store {
             }
             Write::Forget(peer) => {
                 self.records.remove(&peer);
+                None
+            }
+            Write::Cursor(position) => {
+                self.cursor = self.cursor.max(position);
                 None
             }
         }
@@ -194,6 +280,26 @@ impl Store {
     /// Whether a transaction is held.
     pub fn holds(&self, id: &TxId) -> bool {
         self.transactions.contains_key(id)
+    }
+
+    /// Ids in the order of their arrival.
+    pub fn log(&self) -> &[TxId] {
+        &self.log
+    }
+
+    /// How many of those the subscriber is done with.
+    pub fn cursor(&self) -> usize {
+        self.cursor
+    }
+
+    /// The latest time of publication.
+    pub fn latest(&self) -> Option<WallTime> {
+        self.index.latest().map(|key| key.published)
+    }
+
+    /// A transaction, whole.
+    pub fn transaction(&self, id: &TxId) -> Option<(&Arc<Envelope>, &Arc<Body>)> {
+        self.transactions.get(id).map(|(envelope, body)| (envelope, body))
     }
 
     /// The transaction accepted under a key.
@@ -237,11 +343,6 @@ impl Store {
     /// Whether none is held.
     pub fn is_empty(&self) -> bool {
         self.index.is_empty()
-    }
-
-    /// The body of a transaction.
-    pub fn body(&self, id: &TxId) -> Option<&Bytes> {
-        self.transactions.get(id).map(|(_, body)| body.bytes())
     }
 
     /// Records kept over restarts, in the order of peer ids.

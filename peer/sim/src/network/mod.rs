@@ -10,6 +10,7 @@ pub mod partition;
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use sorcha_peer_core::message::Frame;
 use sorcha_peer_core::types::LinkId;
 
@@ -55,6 +56,8 @@ pub enum Item {
     Up,
     /// A frame and its length on the wire.
     Frame(Box<Frame>, u32),
+    /// Bytes of a malicious peer's.
+    Garbage(Bytes),
     /// The other side is gone.
     Down(String),
 }

@@ -9,7 +9,7 @@ use super::*;
 fn a_transaction_is_read_back_as_it_came() {
     let directory = tempfile::tempdir().expect("a directory");
     let (store, recovered) = open(directory.path());
-    assert_eq!((recovered.incarnation, recovered.transactions), (1, 0));
+    assert!(recovered.incarnation > 0 && recovered.transactions == 0);
     let (envelope, body) = small(1);
     assert_eq!(persist(&store, (envelope.clone(), body.clone())), Ok(1));
 
@@ -29,7 +29,7 @@ fn a_transaction_is_read_back_as_it_came() {
 #[test]
 fn positions_go_on_after_a_restart_and_a_duplicate_answers_with_its_first() {
     let directory = tempfile::tempdir().expect("a directory");
-    let (store, _) = open(directory.path());
+    let (store, first) = open(directory.path());
     for number in 1..=5 {
         assert_eq!(persist(&store, small(number)), Ok(number));
     }
@@ -37,7 +37,7 @@ fn positions_go_on_after_a_restart_and_a_duplicate_answers_with_its_first() {
     store.close();
 
     let (store, recovered) = open(directory.path());
-    assert_eq!((recovered.incarnation, recovered.transactions), (2, 5));
+    assert!(recovered.incarnation > first.incarnation && recovered.transactions == 5);
     assert_eq!(*store.head().borrow(), 5);
     assert_eq!(persist(&store, small(3)), Ok(3));
     assert_eq!(persist(&store, small(6)), Ok(6));
