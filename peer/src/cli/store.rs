@@ -37,7 +37,7 @@ pub(super) fn show_stats(directory: &Path, format: Format, console: &mut Console
         console.value(format, &report)?;
         return Ok(());
     }
-    let StoreReport { transactions, position, starts, layout, certificates, records, .. } = report;
+    let StoreReport { transactions, position, incarnation, layout, certificates, records, .. } = report;
     let time = |ms| second_text(WallTime::from_unix_ms(ms));
     let span = match report.oldest_unix_ms {
         0 => String::new(),
@@ -54,7 +54,7 @@ pub(super) fn show_stats(directory: &Path, format: Format, console: &mut Console
         ("published", span),
         ("removed", floor),
         ("position", position.to_string()),
-        ("starts", starts.to_string()),
+        ("incarnation", incarnation.to_string()),
         ("certificates", certificates.to_string()),
         ("peers", records.to_string()),
     ];

@@ -41,7 +41,7 @@ fn read(snapshot: &ReadTransaction) -> Result<StoreReport, Broken> {
         transactions: snapshot.open_table(IDS)?.len()?,
         live_bytes: account.bytes,
         position: account.head.max(last),
-        starts: meta.get(META_INCARNATION)?.map_or(0, |starts| starts.value()),
+        incarnation: meta.get(META_INCARNATION)?.map_or(0, |last| last.value()),
         floor_unix_ms: account.floor,
         oldest_unix_ms: order.first()?.map_or(0, |(key, _)| buckets::published_ms(key.value())),
         newest_unix_ms: order.last()?.map_or(0, |(key, _)| buckets::published_ms(key.value())),

@@ -119,8 +119,8 @@ pub struct StoreReport {
     pub transactions: u64,
     /// Last position in the order of arrival.
     pub position: u64,
-    /// Starts of the peer so far.
-    pub starts: u64,
+    /// Of the last start: a later start has a higher one.
+    pub incarnation: u64,
     /// What was published before this was removed by retention, milliseconds since the Unix epoch; 0: nothing was.
     pub floor_unix_ms: u64,
     /// When the oldest transaction held was published; 0: none is held.

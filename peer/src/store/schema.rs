@@ -10,7 +10,7 @@ use redb::TableDefinition;
 pub(super) const SCHEMA: u64 = 2;
 /// In [`META`]: version of the layout.
 pub(super) const META_SCHEMA: &str = "schema";
-/// In [`META`]: starts of this peer so far.
+/// In [`META`]: incarnation of the last start.
 pub(super) const META_INCARNATION: &str = "incarnation";
 
 /// In [`META`]: last arrival position given out. Retention may take the newest entry of the log.

