@@ -1,7 +1,7 @@
 //! Faults planted by hand between the shipping core and the simulated world, to see the checker catch each.
 //!
 //! A plant alters, drops or repeats a value on its way between core, disk and application, as a fault in the driver, the
-//! store or the core would. The shipping program links nothing of this. [`Plant::property`] says what is to catch it.
+//! store or the core would. The shipping program links nothing of this. [`Plant::properties`] says what is to catch it.
 
 use clap::ValueEnum;
 use serde::Serialize;
