@@ -55,6 +55,8 @@ pub struct Driver {
     events: broadcast::Sender<Arc<NodeEvent>>,
     submissions: BTreeMap<u64, oneshot::Sender<Result<Accepted, SubmitRefused>>>,
     last_submission: u64,
+    /// Who waits for holders; the core bounds them.
+    holders: BTreeMap<u64, oneshot::Sender<u32>>,
 }
 
 impl Driver {
@@ -66,7 +68,16 @@ impl Driver {
         metrics: Metrics,
         events: broadcast::Sender<Arc<NodeEvent>>,
     ) -> Self {
-        Self { core, clock, effects, metrics, events, submissions: BTreeMap::new(), last_submission: 0 }
+        Self {
+            core,
+            clock,
+            effects,
+            metrics,
+            events,
+            submissions: BTreeMap::new(),
+            last_submission: 0,
+            holders: BTreeMap::new(),
+        }
     }
 
     /// Runs until it is stopped and all links have said goodbye and ended, or `deadline` after the stop has passed.
@@ -152,7 +163,28 @@ impl Driver {
                 self.submissions.insert(token, reply);
                 self.handle(Input::Submit(Submit { token, register, body, idempotency_key }));
             }
-            // Whoever asked and went away needs no answer.
+            Command::Holders { id, wanted, wait, reply } => {
+                self.last_submission += 1;
+                let token = self.last_submission;
+                self.holders.insert(token, reply);
+                self.handle(Input::AwaitHolders { token, id, wanted, wait });
+            }
+            // Whoever asked and went away needs no answer; so below.
+            Command::Outbox(limit, reply) => drop(reply.send(self.core.outbox(self.clock.now(), limit))),
+            Command::RetryOutbox(ids, reply) => {
+                self.handle(Input::RetryOutbox { ids });
+                let _gone = reply.send(());
+            }
+            Command::DiscardOutbox(ids, reply) => {
+                self.handle(Input::DiscardOutbox { ids });
+                let _gone = reply.send(());
+            }
+            Command::Quarantine { retry, reply } => {
+                if retry {
+                    self.handle(Input::TrustChanged);
+                }
+                drop(reply.send(self.core.quarantine()));
+            }
             Command::Status(reply) => drop(reply.send(self.core.status())),
             Command::Peers(reply) => drop(reply.send(self.core.peers())),
             Command::Drain { leaving, leave, reply } => {
@@ -190,6 +222,11 @@ impl Driver {
                     if let Some(reply) = self.submissions.remove(&token) {
                         // A client that went away learns the outcome by its idempotency key.
                         drop(reply.send(result));
+                    }
+                }
+                Output::HoldersReply { token, holders } => {
+                    if let Some(reply) = self.holders.remove(&token) {
+                        let _gone = reply.send(holders);
                     }
                 }
                 effect => self.effects.start(effect),

@@ -104,7 +104,7 @@ impl Effects {
             }
             Output::Remember { record } => self.store.remember(record),
             Output::Forget { peer } => self.store.forget(peer),
-            Output::SubmitReply { .. } | Output::Event(_) => {
+            Output::SubmitReply { .. } | Output::HoldersReply { .. } | Output::Event(_) => {
                 unreachable!("the driver handles replies and events itself")
             }
         }

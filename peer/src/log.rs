@@ -148,6 +148,18 @@ pub fn event(event: &Event) {
         }
         Event::StoreFault { fault: Some(fault) } => tracing::error!("{fault}"),
         Event::StoreFault { fault: None } => tracing::info!("the store accepts again"),
+        Event::StateChanged { from, to } => {
+            tracing::info!(from = from.as_str(), to = to.as_str(), "the peer's state has changed");
+        }
+        Event::Quarantined { id, origin, reason } => {
+            tracing::warn!(%id, %origin, "kept aside, its signer is not trusted here: {reason}");
+        }
+        Event::QuarantineReleased { count } => {
+            tracing::info!(count, "quarantined transactions are checked again");
+        }
+        Event::Equivocation { origin, incarnation, sequence, first, second } => {
+            tracing::warn!(%origin, incarnation, sequence, %first, %second, "one number, two transactions");
+        }
         Event::SyncEnded { peer, received, sent } if received + sent > 0 => {
             tracing::info!(%peer, received, sent, "reconciled");
         }

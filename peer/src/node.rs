@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use sorcha_peer_core::event::{Accepted, Event, SubmitRefused};
 use sorcha_peer_core::tree::Body;
-use sorcha_peer_core::types::{PeerId, WallTime};
-use sorcha_peer_core::view::{DrainView, PeerView, StatusView};
+use sorcha_peer_core::types::{PeerId, TxId, WallTime};
+use sorcha_peer_core::view::{DrainView, OutboxView, PeerView, QuarantineView, StatusView};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::store::Store;
@@ -37,6 +37,30 @@ pub enum Command {
     },
     /// The peer at a glance.
     Status(oneshot::Sender<StatusView>),
+    /// How many other peers hold a transaction durably, when enough do or at the end of the wait.
+    Holders {
+        /// Which.
+        id: TxId,
+        /// Enough.
+        wanted: u32,
+        /// Answered after this in any case.
+        wait: Duration,
+        /// Takes the answer.
+        reply: oneshot::Sender<u32>,
+    },
+    /// What no other peer is known to hold, the oldest first, at most so many.
+    Outbox(usize, oneshot::Sender<Vec<OutboxView>>),
+    /// Bring these to others now.
+    RetryOutbox(Vec<TxId>, oneshot::Sender<()>),
+    /// Follow these no longer.
+    DiscardOutbox(Vec<TxId>, oneshot::Sender<()>),
+    /// What is kept aside; looked at again first where asked for.
+    Quarantine {
+        /// Look at all of it again.
+        retry: bool,
+        /// Takes the answer.
+        reply: oneshot::Sender<Vec<QuarantineView>>,
+    },
     /// All other peers.
     Peers(oneshot::Sender<Vec<PeerView>>),
     /// Accept nothing any more and bring everything to peers that stay; answered at once with how far it is.
@@ -94,6 +118,8 @@ pub struct NodeHandle {
     identity: Arc<Identity>,
     store: Store,
     body_bytes_max: u64,
+    submit_bytes_max: u64,
+    durable: bool,
 }
 
 impl NodeHandle {
@@ -105,7 +131,37 @@ impl NodeHandle {
         store: Store,
         body_bytes_max: u64,
     ) -> Self {
-        Self { commands, events, identity: Arc::new(identity), store, body_bytes_max }
+        Self {
+            commands,
+            events,
+            identity: Arc::new(identity),
+            store,
+            body_bytes_max,
+            submit_bytes_max: crate::api::intake::BODIES_BYTES_MAX,
+            durable: true,
+        }
+    }
+
+    /// Of a peer whose state directory does not outlive its machine: submissions always ask for holders.
+    #[must_use]
+    pub fn keeping_nothing(self, nothing: bool) -> Self {
+        Self { durable: !nothing, ..self }
+    }
+
+    /// Takes in at most so many bytes of bodies at a time.
+    #[must_use]
+    pub fn taking_in(self, submit_bytes_max: u64) -> Self {
+        Self { submit_bytes_max, ..self }
+    }
+
+    /// Bytes of all bodies being submitted at a time.
+    pub fn submit_bytes_max(&self) -> u64 {
+        self.submit_bytes_max
+    }
+
+    /// Whether what is stored here counts as durable.
+    pub fn is_durable(&self) -> bool {
+        self.durable
     }
 
     /// Who this peer is.
@@ -152,6 +208,37 @@ impl NodeHandle {
     pub async fn status(&self) -> Result<StatusView, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Status(reply)).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// How many other peers are known to hold a transaction durably: as soon as `wanted` do, or after `wait`.
+    pub async fn holders(&self, id: TxId, wanted: u32, wait: Duration) -> Result<u32, Stopped> {
+        self.ask(|reply| Command::Holders { id, wanted, wait, reply }).await
+    }
+
+    /// What no other peer is known to hold, the oldest first.
+    pub async fn outbox(&self, limit: usize) -> Result<Vec<OutboxView>, Stopped> {
+        self.ask(|reply| Command::Outbox(limit, reply)).await
+    }
+
+    /// Brings transactions of the outbox to linked peers.
+    pub async fn retry_outbox(&self, ids: Vec<TxId>) -> Result<(), Stopped> {
+        self.ask(|reply| Command::RetryOutbox(ids, reply)).await
+    }
+
+    /// Takes transactions out of the outbox; they stay in the store.
+    pub async fn discard_outbox(&self, ids: Vec<TxId>) -> Result<(), Stopped> {
+        self.ask(|reply| Command::DiscardOutbox(ids, reply)).await
+    }
+
+    /// What is kept aside for its signer, after another look at it where asked for.
+    pub async fn quarantine(&self, retry: bool) -> Result<Vec<QuarantineView>, Stopped> {
+        self.ask(|reply| Command::Quarantine { retry, reply }).await
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(question(reply)).await.map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
     }
 

@@ -164,9 +164,15 @@ pub async fn serve(
     let (events, _) = broadcast::channel(EVENTS_MAX);
     let readiness = Readiness::new();
     readiness.set_certificate(Certificate::from(&*tls.current()));
-    let identity = identity(&config, recovered.incarnation);
+    // A directory that is lost with the machine does not know of earlier starts: the clock does, or numbers of this
+    // peer would stand for two transactions.
+    let by_clock = if config.durable { 0 } else { crate::clock::wall_now().as_unix_ms() / 1000 };
+    let incarnation = recovered.incarnation.max(by_clock);
+    let identity = identity(&config, incarnation);
     let (uri, incarnation) = (identity.uri.clone(), identity.incarnation);
-    let node = NodeHandle::new(commands_in, events.clone(), identity, store.clone(), config.body_bytes_max);
+    let node = NodeHandle::new(commands_in, events.clone(), identity, store.clone(), config.body_bytes_max)
+        .taking_in(config.submit_bytes_max)
+        .keeping_nothing(!config.durable);
     let operator =
         Operator { node: node.clone(), tls: Arc::clone(&tls), readiness: readiness.clone(), config_sha256 };
     let (inputs, network) = mpsc::channel(INPUTS_MAX);
@@ -179,7 +185,7 @@ pub async fn serve(
         core_settings(&config, bound.port()),
         core_config::Identity { uri: config.uri() },
         core_config::Start {
-            incarnation: recovered.incarnation,
+            incarnation,
             seed: entropy()?,
             known: recovered.records,
             held: recovered.transactions,
@@ -197,9 +203,11 @@ pub async fn serve(
     let signatures = SignaturePool::start(Arc::clone(&tls), threads).map_err(setup)?;
     let metrics = Metrics::new();
     let following = tokio::spawn({
-        let readiness = readiness.clone();
+        let (readiness, completions) = (readiness.clone(), completions_in.clone());
         tls::follow(tls, CERTIFICATES_EVERY, move |material| {
             readiness.set_certificate(Certificate::from(material));
+            // The driver may have ended.
+            drop(completions.send(Input::TrustChanged));
         })
     });
     tracing::info!(
@@ -314,6 +322,7 @@ fn core_settings(config: &Config, port: u16) -> core_config::Config {
         submissions_max: config.submissions_max,
         retention_age: config.retention_age,
         retention_bytes: config.retention_bytes,
+        durable: config.durable,
         ..core_config::Config::default()
     }
 }

@@ -33,9 +33,14 @@ pub(crate) fn shared(network: &Validated) -> RawConfig {
             heartbeat_interval: Some(spec.discovery.heartbeat_interval.clone()),
             forget_after: Some(spec.discovery.forget_after.clone()),
         },
-        state: RawState { directory: None, cache_bytes_max: Some(plain(&spec.limits.cache_bytes_max)) },
+        state: RawState {
+            directory: None,
+            durable: None,
+            cache_bytes_max: Some(plain(&spec.limits.cache_bytes_max)),
+        },
         limits: RawLimits {
             body_bytes_max: Some(plain(&spec.limits.body_bytes_max)),
+            submit_bytes_max: None,
             links_max: Some(spec.limits.links_max.into()),
             submissions_max: Some(spec.limits.submissions_max.into()),
         },

@@ -40,6 +40,8 @@ pub struct Config {
     pub tls_directory: PathBuf,
     /// `state.directory`.
     pub state_directory: PathBuf,
+    /// `state.durable`.
+    pub durable: bool,
     /// `state.cacheBytesMax`.
     pub cache_bytes_max: u64,
     /// `retention.age`.
@@ -48,6 +50,8 @@ pub struct Config {
     pub retention_bytes: Option<u64>,
     /// `limits.bodyBytesMax`.
     pub body_bytes_max: u64,
+    /// `limits.submitBytesMax`.
+    pub submit_bytes_max: u64,
     /// `limits.linksMax`.
     pub links_max: usize,
     /// `limits.submissionsMax`.
@@ -116,6 +120,7 @@ pub(crate) fn build(given: &GivenByKey, host_name: Option<&str>, problems: &mut 
         (reader.bytes("state.cacheBytesMax"), reader.bytes("limits.bodyBytesMax"));
     let (retention_age, retention_bytes) =
         (reader.duration_or_none("retention.age"), reader.bytes_or_none("retention.bytes"));
+    let (durable, submit_bytes_max) = (reader.text("state.durable"), reader.bytes("limits.submitBytesMax"));
     let (links_max, submissions_max) =
         (reader.integer("limits.linksMax"), reader.integer("limits.submissionsMax"));
     let (log_level, log_format) = (reader.text("log.level"), reader.text("log.format"));
@@ -140,6 +145,8 @@ pub(crate) fn build(given: &GivenByKey, host_name: Option<&str>, problems: &mut 
         retention_age: retention_age.ok()?,
         retention_bytes: retention_bytes.ok()?,
         body_bytes_max: body_bytes_max?,
+        durable: durable? == "true",
+        submit_bytes_max: submit_bytes_max?,
         links_max: usize::try_from(links_max?).ok()?,
         submissions_max: usize::try_from(submissions_max?).ok()?,
         log_level: log_level?,
@@ -361,6 +368,9 @@ fn check(kind: Kind, value: &Value) -> Result<Checked, String> {
             ) =>
         {
             number.to_string()
+        }
+        Value::Bool(value) if matches!(kind, Kind::Choice(words) if words.contains(&"true")) => {
+            value.to_string()
         }
         // What stood there is not known any more: YAML 1.1 has many words for these two.
         Value::Bool(value) => {

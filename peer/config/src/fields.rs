@@ -167,6 +167,12 @@ pub const FIELDS: &[Field] = &[
     ),
     field("state.directory", Kind::Path, "/var/lib/sorcha", "Holds the store."),
     field(
+        "state.durable",
+        Kind::Choice(&["true", "false"]),
+        "true",
+        "`false` where the directory does not outlive the machine (a tmpfs, an emptyDir): submissions then always ask for other holders, and this peer is no holder to others.",
+    ),
+    field(
         "state.cacheBytesMax",
         Kind::Bytes { min: 1 << 20, max: 64 << 30 },
         "32Mi",
@@ -191,6 +197,12 @@ pub const FIELDS: &[Field] = &[
         "Longest body of a transaction that is accepted.",
     ),
     field("limits.linksMax", Kind::Integer { min: 1, max: 65_536 }, "1024", "Links to other peers at most."),
+    field(
+        "limits.submitBytesMax",
+        Kind::Bytes { min: 1 << 20, max: 4 << 30 },
+        "256Mi",
+        "Bodies being submitted at a time at most, in bytes; at least `limits.bodyBytesMax` is taken. More are refused with a time to come back.",
+    ),
     field(
         "limits.submissionsMax",
         Kind::Integer { min: 1, max: 1_000_000 },

@@ -109,6 +109,9 @@ pub struct RawState {
     /// Default `/var/lib/sorcha`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<String>,
+    /// Whether the directory outlives the machine; default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub durable: Option<bool>,
     /// Memory for the store's page cache; default `32Mi`, 1Mi to 64Gi.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_bytes_max: Option<String>,
@@ -136,6 +139,9 @@ pub struct RawLimits {
     /// Links at most; default 1024, 1 to 65536.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub links_max: Option<i64>,
+    /// Bytes of bodies being submitted at a time; default `256Mi`, 1Mi to 4Gi.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub submit_bytes_max: Option<String>,
     /// Submissions under way at most; default 4096, 1 to 1000000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub submissions_max: Option<i64>,

@@ -42,6 +42,7 @@ fn the_least_file_takes_every_default() {
     assert_eq!((config.cache_bytes_max, config.body_bytes_max), (32 << 20, 64 << 20));
     assert_eq!((config.retention_age, config.retention_bytes), (None, None));
     assert_eq!((config.links_max, config.submissions_max), (1024, 4096));
+    assert_eq!((config.durable, config.submit_bytes_max), (true, 256 << 20));
     assert_eq!((config.log_level.as_str(), config.log_format), ("info", LogFormat::Text));
     assert_eq!(config.shutdown_deadline, Duration::from_secs(10));
     assert!(config.site.is_empty() && config.advertise.is_empty() && config.bootstrap.is_empty());
@@ -68,9 +69,14 @@ fn everything() -> RawConfig {
             forget_after: text("1h30m"),
         },
         tls: RawTls { directory: text("tls") },
-        state: RawState { directory: text("state"), cache_bytes_max: text("1Gi") },
+        state: RawState { directory: text("state"), durable: Some(false), cache_bytes_max: text("1Gi") },
         retention: RawRetention { age: text("30d"), bytes: text("10Gi") },
-        limits: RawLimits { body_bytes_max: text("1M"), links_max: Some(7), submissions_max: Some(9) },
+        limits: RawLimits {
+            body_bytes_max: text("1M"),
+            submit_bytes_max: text("2Mi"),
+            links_max: Some(7),
+            submissions_max: Some(9),
+        },
         log: RawLog { level: text("info,sorcha_peer::store=debug"), format: text("json") },
         shutdown: RawShutdown { deadline: text("3s") },
     }
@@ -87,6 +93,7 @@ fn a_file_built_in_memory_says_what_it_was_built_of() {
     let age = Some(Duration::from_secs(30 * 86_400));
     assert_eq!((config.retention_age, config.retention_bytes), (age, Some(10 << 30)));
     assert_eq!((config.links_max, config.submissions_max), (7, 9));
+    assert_eq!((config.durable, config.submit_bytes_max), (false, 2 << 20));
     assert_eq!((config.log_format, config.listen_peer.port()), (LogFormat::Json, 0));
     let yaml = to_yaml(&everything());
     assert_eq!(serde_saphyr::from_str::<RawConfig>(&yaml).unwrap(), everything());

@@ -45,6 +45,8 @@ pub struct Config {
     pub retention_age: Option<Duration>,
     /// While the transactions take more bytes in the store, the oldest is removed; `None`: never for that.
     pub retention_bytes: Option<u64>,
+    /// What is stored here outlives the machine; otherwise this peer is no holder to others.
+    pub durable: bool,
 }
 
 impl Default for Config {
@@ -70,6 +72,7 @@ impl Default for Config {
             fetch_bytes_max: 128 * 1024 * 1024,
             retention_age: None,
             retention_bytes: None,
+            durable: true,
         }
     }
 }

@@ -23,8 +23,10 @@ mod gossip;
 mod link;
 mod membership;
 pub mod message;
+mod origins;
 mod outbox;
 pub mod peer;
+mod quarantine;
 mod sync;
 #[cfg(test)]
 mod testing;

@@ -136,6 +136,8 @@ pub struct Hello {
     pub rows: u32,
     /// The sender's own record, once it is signed.
     pub record: Option<Arc<SignedRecord>>,
+    /// The sender stores nothing that outlives its machine: it does not count as a holder.
+    pub keeps_nothing: bool,
 }
 
 /// Why a link ends, as the other side is told.

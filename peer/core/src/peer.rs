@@ -44,13 +44,16 @@ use crate::membership::exchange::Exchange;
 use crate::membership::failure::Contacts;
 use crate::membership::roster::Roster;
 use crate::message::{Message, SyncRange};
+use crate::origins::Origins;
 use crate::outbox::drain::Drain;
+use crate::outbox::holders::Holders;
 use crate::outbox::pending::Outbox;
+use crate::quarantine::Quarantine;
 use crate::sync::floor::Floors;
 use crate::sync::ranges::Listed;
 use crate::sync::schedule::{Schedule, Side};
 use crate::types::{Address, LinkId, Now, OpId, PeerId, Time, TxId, WallTime};
-use crate::view::{PeerView, StatusView};
+use crate::view::{PeerView, State, StatusView};
 
 /// What an effect on its way is for.
 #[derive(Debug)]
@@ -66,6 +69,7 @@ enum Purpose {
     Persist(TxId),
     LookupTransaction(TxId),
     AnswerHolds { link: LinkId, ids: Vec<TxId> },
+    RetryOutbox,
     Load { link: LinkId, item: Item },
     LoadForRow { rows: u32, hops: u32, holders: Vec<PeerId> },
     OpenSync { link: LinkId, floor: WallTime },
@@ -90,6 +94,8 @@ enum Timer {
     SyncRound,
     Outbox,
     Drain,
+    Holders,
+    Quarantine,
     Forget,
     Retention,
 }
@@ -103,8 +109,8 @@ impl Timer {
             Self::Acks | Self::Resend | Self::Announce | Self::Fetch | Self::Bodies | Self::HeldBack => {
                 Wake::Gossip
             }
-            Self::SyncPeriodic | Self::SyncRound | Self::Outbox | Self::Drain => Wake::Sync,
-            Self::Forget => Wake::Membership,
+            Self::SyncPeriodic | Self::SyncRound | Self::Outbox | Self::Drain | Self::Holders => Wake::Sync,
+            Self::Forget | Self::Quarantine => Wake::Membership,
             Self::Retention => Wake::Retention,
         }
     }
@@ -161,6 +167,10 @@ pub struct Peer {
     floors: Floors,
     store_fault: Option<StoreFault>,
     outbox: Outbox,
+    holders: Holders,
+    quarantine: Quarantine,
+    origins: Origins,
+    last_state: State,
     drain: Option<Drain>,
     /// Transactions held, as the store said when a round was last opened.
     held: u64,
@@ -207,6 +217,10 @@ impl Peer {
             floors: Floors::new(start.floor),
             store_fault: None,
             outbox: Outbox::new(start.held),
+            holders: Holders::default(),
+            quarantine: Quarantine::default(),
+            origins: Origins::default(),
+            last_state: State::Offline,
             drain: None,
             held: start.held,
             caught_up: false,
@@ -222,6 +236,12 @@ impl Peer {
         match input {
             Input::Tick => self.tick(now),
             Input::Submit(submit) => self.submit(submit, now),
+            Input::AwaitHolders { token, id, wanted, wait } => {
+                self.await_holders(token, id, wanted, wait, now);
+            }
+            Input::TrustChanged => self.release_quarantine(now),
+            Input::RetryOutbox { ids } => self.retry_outbox(&ids),
+            Input::DiscardOutbox { ids } => ids.iter().for_each(|id| self.outbox.confirmed(id)),
             Input::Sealed { op, result } => self.sealed(op, result),
             Input::RecordSealed { op, result } => self.record_sealed(op, result.ok(), now),
             Input::Recalled { op, result } => self.recalled(op, result, now),
@@ -314,6 +334,8 @@ impl Peer {
                 Timer::SyncRound => self.sync_next(now),
                 Timer::Outbox => self.ask_about_outbox(now),
                 Timer::Drain => self.go_on_draining(now),
+                Timer::Holders => self.ask_for_holders(now),
+                Timer::Quarantine => self.release_quarantine(now),
                 Timer::Forget => self.forget_unreachable(now),
                 Timer::Retention => self.retain(now),
             }

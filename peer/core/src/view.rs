@@ -1,9 +1,11 @@
 //! What the core shows of itself on request: copies, so that nobody outside holds a piece of its state.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::envelope::Envelope;
 use crate::event::Rung;
-use crate::types::{Address, LinkId, PeerId, Time, WallTime};
+use crate::types::{Address, LinkId, PeerId, Time, TxId, WallTime};
 
 /// How well the peer is linked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,6 +60,34 @@ pub struct StatusView {
     pub caught_up: bool,
     /// The drain that was asked for.
     pub drain: Option<DrainView>,
+    /// Transactions kept aside because their signer is not trusted here.
+    pub quarantined: usize,
+}
+
+/// One transaction that no other peer is known to hold durably.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxView {
+    /// Which.
+    pub id: TxId,
+    /// For how long, in this run.
+    pub age: Duration,
+    /// How often a linked peer has said that it does not hold it.
+    pub denied: u32,
+    /// As a sentence, why it is taken for undeliverable; empty while it waits for links or is on its way.
+    pub undeliverable: String,
+}
+
+/// One transaction that is kept aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuarantineView {
+    /// Header and proof.
+    pub envelope: Arc<Envelope>,
+    /// Who brought it; not at fault.
+    pub from: PeerId,
+    /// As a sentence, what is wrong with its signer.
+    pub reason: String,
+    /// Since when.
+    pub since: WallTime,
 }
 
 /// How far a drain is.

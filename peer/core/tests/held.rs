@@ -223,3 +223,105 @@ fn a_drain_that_is_taken_back_leaves_the_peer_as_it_was() {
     let id = network.accepted(1, 1);
     network.run_until(SECOND, "both hold it", |network| network.holders(&id) == 2);
 }
+
+fn await_holders(network: &mut Network, at: usize, token: u64, id: TxId, wanted: u32, wait: Duration) {
+    network.input(at, Input::AwaitHolders { token, id, wanted, wait });
+}
+
+fn told(network: &Network, at: usize, token: u64) -> Option<u32> {
+    let answered = &network.nodes[at].holders_replies;
+    answered.iter().find(|(of, _)| *of == token).map(|(_, holders)| *holders)
+}
+
+#[test]
+fn whoever_waits_for_holders_is_told_when_enough_hold_it() {
+    let mut network = linked(4);
+    network.submit(0, 1, b"small".to_vec());
+    let id = network.accepted(0, 1);
+    await_holders(&mut network, 0, 7, id, 3, 10 * SECOND);
+    assert_eq!(told(&network, 0, 7), None);
+    let took = network.run_until(SECOND, "all hold it", |network| told(network, 0, 7) == Some(3));
+    assert!(took < SECOND / 4, "pushes are acknowledged, nobody had to be asked: {took:?}");
+    await_holders(&mut network, 0, 8, id, 3, Duration::ZERO);
+    assert_eq!(told(&network, 0, 8), Some(3), "a look is answered at once");
+}
+
+#[test]
+fn holders_of_large_bodies_and_of_others_transactions_are_asked() {
+    let mut network = linked(3);
+    network.submit(0, 1, vec![7; 100_000]);
+    let id = network.accepted(0, 1);
+    await_holders(&mut network, 0, 7, id, 2, 20 * SECOND);
+    network.run_until(10 * SECOND, "both hold it", |network| told(network, 0, 7) == Some(2));
+    assert_eq!(network.holders(&id), 3);
+    await_holders(&mut network, 2, 8, id, 2, 20 * SECOND);
+    network.run_until(2 * SECOND, "it is asked about", |network| told(network, 2, 8) == Some(2));
+}
+
+#[test]
+fn a_wait_ends_in_time_and_a_slow_disk_does_not_count() {
+    let mut network = linked(3);
+    network.nodes[1].disk.slow = true;
+    network.submit(0, 1, b"small".to_vec());
+    let id = network.accepted(0, 1);
+    await_holders(&mut network, 0, 7, id, 2, 3 * SECOND);
+    network.run_for(29 * SECOND / 10);
+    assert_eq!(told(&network, 0, 7), None);
+    network.run_for(SECOND / 5);
+    assert_eq!(told(&network, 0, 7), Some(1));
+    network.nodes[1].disk.slow = false;
+    network.flush(1);
+    await_holders(&mut network, 0, 8, id, 2, 30 * SECOND);
+    network.run_until(5 * SECOND, "the disk is done", |network| told(network, 0, 8) == Some(2));
+}
+
+#[test]
+fn a_wait_goes_on_over_a_time_without_links() {
+    let mut network = linked(2);
+    network.kill(1);
+    network.run_for(20 * SECOND);
+    network.submit(0, 1, b"small".to_vec());
+    let id = network.accepted(0, 1);
+    await_holders(&mut network, 0, 7, id, 1, 120 * SECOND);
+    network.run_for(10 * SECOND);
+    assert_eq!(told(&network, 0, 7), None);
+    network.start(1);
+    network.run_until(60 * SECOND, "the other is back", |network| told(network, 0, 7) == Some(1));
+}
+
+#[test]
+fn every_change_of_state_is_told_once() {
+    let mut network = linked(3);
+    network.kill(1);
+    network.kill(2);
+    network.run_for(40 * SECOND);
+    network.input(0, Input::Drain { leaving: Vec::new(), leave: false });
+    network.input(0, Input::Resume);
+    let changes: Vec<(State, State)> = network.nodes[0]
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::StateChanged { from, to } => Some((*from, *to)),
+            _ => None,
+        })
+        .collect();
+    assert!(changes.windows(2).all(|pair| pair[0].1 == pair[1].0), "{changes:?}");
+    assert!(changes.iter().all(|(from, to)| from != to), "{changes:?}");
+    let ends = [(State::Offline, State::Draining), (State::Draining, State::Offline)];
+    assert!(changes.ends_with(&ends), "{changes:?}");
+    assert!(changes.iter().any(|(_, to)| *to == State::Online), "{changes:?}");
+}
+
+#[test]
+fn a_peer_that_keeps_nothing_is_no_holder() {
+    let mut network = Network::with(3, |at, config| config.durable = at != 1);
+    let all = |network: &Network| network.linked().iter().all(|linked| *linked == 2);
+    network.run_until(3 * SECOND, "all are linked to all", all);
+    network.run_for(3 * SECOND);
+    network.submit(0, 1, b"small".to_vec());
+    let id = network.accepted(0, 1);
+    await_holders(&mut network, 0, 7, id, 2, 30 * SECOND);
+    network.run_until(31 * SECOND, "the wait is over", |network| told(network, 0, 7).is_some());
+    assert_eq!(told(&network, 0, 7), Some(1));
+    assert_eq!(network.holders(&id), 3, "all have it");
+}

@@ -71,6 +71,8 @@ impl World {
             }
             Output::Remember { record } => self.write_record(peer, Write::Remember(record)),
             Output::Forget { peer: forgotten } => self.write_record(peer, Write::Forget(forgotten)),
+            // Nobody in the simulation waits for holders.
+            Output::HoldersReply { .. } => {}
             Output::SubmitReply { token, result } => {
                 let reply = result.map(|accepted| accepted.id).map_err(|refused| refused.to_string());
                 let accepted = reply.is_ok();

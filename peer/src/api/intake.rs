@@ -9,9 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api::refusal::{Kind, Refusal};
 
-/// Bytes of all bodies being taken in at a time; beyond it submissions are refused as busy. Twice the
-/// largest body that any configuration allows would be 512 MiB; half of that keeps a peer in a small pod
-/// (guess).
+/// Bytes of all bodies being submitted at a time where the configuration does not say; beyond it submissions are refused
+/// as busy. Four bodies of the largest size allowed by default (guess).
 pub const BODIES_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Granularity of the budget.
 const UNIT_BYTES: u64 = 1024;
@@ -21,13 +20,14 @@ const UNIT_BYTES: u64 = 1024;
 pub struct Intake {
     units: Arc<Semaphore>,
     body_bytes_max: u64,
+    bytes_max: u64,
 }
 
 impl Intake {
-    /// For bodies of at most this length.
-    pub fn new(body_bytes_max: u64) -> Self {
-        let units = (BODIES_BYTES_MAX / UNIT_BYTES) as usize;
-        Self { units: Arc::new(Semaphore::new(units)), body_bytes_max }
+    /// For bodies of at most this length, and of so many bytes together.
+    pub fn new(body_bytes_max: u64, bytes_max: u64) -> Self {
+        let units = bytes_max.max(body_bytes_max).div_ceil(UNIT_BYTES) as usize;
+        Self { units: Arc::new(Semaphore::new(units)), body_bytes_max, bytes_max }
     }
 
     /// Starts a body; `declared` is its length where the client said so, refused at once where too long.
@@ -39,6 +39,15 @@ impl Intake {
         incoming.hold(declared)?;
         incoming.bytes.reserve(declared as usize);
         Ok(incoming)
+    }
+
+    /// Counts a body that has come whole.
+    pub fn whole(&self, bytes: Bytes) -> Result<Taken, Refusal> {
+        self.check(bytes.len() as u64)?;
+        let mut counted =
+            Incoming { intake: self.clone(), bytes: BytesMut::new(), held: None, held_units: 0 };
+        counted.hold(bytes.len() as u64)?;
+        Ok(Taken { bytes, _held: counted.held })
     }
 
     fn check(&self, bytes: u64) -> Result<(), Refusal> {
@@ -93,7 +102,10 @@ impl Incoming {
         let permit = Arc::clone(&self.intake.units).try_acquire_many_owned(more as u32).map_err(|_| {
             Refusal::new(
                 Kind::Busy,
-                format!("bodies of {} MiB are being taken in, as much as this peer holds at once: try again in a moment", BODIES_BYTES_MAX >> 20),
+                format!(
+                    "bodies of {} MiB are being submitted, as much as this peer takes in at once: try again in a moment, or raise limits.submitBytesMax",
+                    self.intake.bytes_max >> 20
+                ),
             )
         })?;
         self.held_units = wanted;
@@ -111,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_body_is_refused_when_declared_or_grown_beyond_the_bound() {
-        let intake = Intake::new(10);
+        let intake = Intake::new(10, BODIES_BYTES_MAX);
         assert_eq!(intake.start(Some(11)).expect_err("too long").kind, Kind::TooLarge);
         let mut body = intake.start(None).expect("unknown length");
         body.push(b"0123456789").expect("fits");
@@ -121,10 +133,11 @@ mod tests {
 
     #[test]
     fn the_budget_of_all_bodies_comes_back() {
-        let intake = Intake::new(BODIES_BYTES_MAX);
+        let intake = Intake::new(BODIES_BYTES_MAX, BODIES_BYTES_MAX);
         let most = intake.start(Some(BODIES_BYTES_MAX - UNIT_BYTES)).expect("free");
         let mut other = intake.start(Some(1)).expect("the last unit");
         assert_eq!(other.push(&[0; 2048]).expect_err("nothing left").kind, Kind::Busy);
+        assert_eq!(intake.whole(Bytes::from_static(&[0; 2048])).expect_err("nothing left").kind, Kind::Busy);
         drop(most.finish());
         other.push(&[0; 2048]).expect("given back");
     }

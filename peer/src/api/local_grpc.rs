@@ -17,9 +17,10 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::api::Local;
+use crate::api::level::{self, Level};
 use crate::api::reading::{self, Pieces};
 use crate::api::refusal::{Kind, Refusal};
-use crate::api::{operate, submissions, subscription, view};
+use crate::api::{operate, outbox, submissions, subscribers, subscription, view};
 use crate::clock::wall_now;
 
 /// Bytes of a message beside its body: register, key, framing.
@@ -106,6 +107,8 @@ pub fn submitted(accepted: Accepted) -> v1::SubmitResponse {
         id: accepted.id.as_bytes().to_vec().into(),
         duplicate: accepted.duplicate,
         published_unix_ms: accepted.published_unix_ms,
+        holders: 0,
+        pending: false,
     }
 }
 
@@ -119,9 +122,12 @@ impl Node for Local {
         &self,
         request: Request<v1::SubmitRequest>,
     ) -> Result<Response<v1::SubmitResponse>, Status> {
-        let request = request.into_inner();
-        let accepted = self.node.submit(request.register, request.body, request.idempotency_key).await;
-        Ok(Response::new(submitted(accepted.map_err(Refusal::from)?)))
+        let v1::SubmitRequest { register, body, idempotency_key, holders, wait_ms } = request.into_inner();
+        let level = Level::new(&self.node, holders, wait_ms.into())?;
+        let body = self.intake.whole(body)?;
+        let submitting =
+            level::submit(&self.node, &self.waiting, level, register, body.bytes.clone(), idempotency_key);
+        Ok(Response::new(submitting.await?))
     }
 
     async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
@@ -174,6 +180,55 @@ impl Node for Local {
             transaction.body = body.freeze();
         }
         Ok(Response::new(transaction))
+    }
+
+    async fn get_holders(
+        &self,
+        request: Request<v1::GetHoldersRequest>,
+    ) -> Result<Response<v1::Holders>, Status> {
+        let v1::GetHoldersRequest { id, wanted, wait_ms } = request.into_inner();
+        let id = TxId::from_slice(&id)
+            .ok_or_else(|| Refusal::bad("id", format!("an id has 32 bytes, not {}", id.len())).status())?;
+        Ok(Response::new(level::holders(&self.node, &self.waiting, id, wanted, wait_ms.into()).await?))
+    }
+
+    async fn list_outbox(
+        &self,
+        request: Request<v1::ListOutboxRequest>,
+    ) -> Result<Response<v1::Outbox>, Status> {
+        Ok(Response::new(outbox::list(&self.node, request.into_inner().limit.into()).await?))
+    }
+
+    async fn retry_outbox(&self, request: Request<v1::OutboxIds>) -> Result<Response<v1::Outbox>, Status> {
+        let ids = outbox::ids(&request.into_inner().ids)?;
+        Ok(Response::new(outbox::retry(&self.node, ids).await?))
+    }
+
+    async fn discard_outbox(&self, request: Request<v1::OutboxIds>) -> Result<Response<v1::Outbox>, Status> {
+        let ids = outbox::ids(&request.into_inner().ids)?;
+        Ok(Response::new(outbox::discard(&self.node, ids).await?))
+    }
+
+    async fn list_quarantine(
+        &self,
+        request: Request<v1::ListQuarantineRequest>,
+    ) -> Result<Response<v1::Quarantine>, Status> {
+        let views = self.node.quarantine(request.into_inner().retry).await.map_err(Refusal::from)?;
+        Ok(Response::new(view::quarantine(&views)))
+    }
+
+    async fn list_cursors(
+        &self,
+        _: Request<v1::ListCursorsRequest>,
+    ) -> Result<Response<v1::Cursors>, Status> {
+        Ok(Response::new(subscribers::list(self, None).await?))
+    }
+
+    async fn delete_cursor(
+        &self,
+        request: Request<v1::DeleteCursorRequest>,
+    ) -> Result<Response<v1::Cursors>, Status> {
+        Ok(Response::new(subscribers::delete(self, &request.into_inner().name).await?))
     }
 
     async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Result<Response<v1::Status>, Status> {

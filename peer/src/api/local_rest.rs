@@ -9,20 +9,24 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use futures::{Stream, StreamExt};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use sorcha_peer_core::types::TxId;
 
 use crate::api::Local;
 use crate::api::guard::is_grpc;
-use crate::api::local_grpc::{events, submitted};
+use crate::api::level::{self, Level};
+use crate::api::local_grpc::events;
 use crate::api::openapi::{self, OPERATIONS, Operation};
-use crate::api::operate;
 use crate::api::reading::{self, Pieces, read};
 use crate::api::refusal::{Kind, Refusal};
 use crate::api::submissions::PART_COMES_WITHIN;
-use crate::api::view::{self, DrainJson, PageJson, PeersJson, StatusJson, SubmittedJson};
+use crate::api::view::{
+    self, CursorJson, CursorsJson, DrainJson, HoldersJson, OutboxJson, PageJson, PeersJson, QuarantineJson,
+    StatusJson, SubmittedJson,
+};
+use crate::api::{operate, outbox, sse as stream, subscribers};
 
 /// Transactions in one page.
 pub const PAGE_MAX: u64 = 1_000;
@@ -47,6 +51,17 @@ fn handler(operation: &Operation) -> MethodRouter<Local> {
         "getStatus" => get(status),
         "listPeers" => get(peers),
         "watchEvents" => get(watch),
+        "getHolders" => get(holders),
+        "subscribe" => get(subscribe),
+        "listCursors" => get(cursors),
+        "getCursor" => get(cursor),
+        "deleteCursor" => delete(delete_cursor),
+        "acknowledge" => post(acknowledge),
+        "listOutbox" => get(list_outbox),
+        "retryOutbox" => post(retry_outbox),
+        "discardOutbox" => post(discard_outbox),
+        "listQuarantine" => get(list_quarantine),
+        "retryQuarantine" => post(retry_quarantine),
         "leave" => post(leave),
         "drain" => post(drain),
         "resume" => post(resume),
@@ -56,11 +71,14 @@ fn handler(operation: &Operation) -> MethodRouter<Local> {
     }
 }
 
-/// The query's parameters, each known and given once.
-struct Query(Vec<(String, String)>);
+/// The query's parameters, each known and, but for those of [`REPEATED`], given once.
+pub(super) struct Query(Vec<(String, String)>);
+
+/// Parameters that may be given several times.
+const REPEATED: &[&str] = &["register", "origin", "id"];
 
 impl Query {
-    fn parse(query: Option<&str>, known: &'static [&'static str]) -> Result<Self, Refusal> {
+    pub(super) fn parse(query: Option<&str>, known: &'static [&'static str]) -> Result<Self, Refusal> {
         let mut found: Vec<(String, String)> = Vec::new();
         for part in query.unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -73,7 +91,8 @@ impl Query {
                     format!("parameter '{shown}' is not known here; known: {known}"),
                 ));
             }
-            if found.iter().any(|(other, _)| *other == name) {
+            let once = !REPEATED.contains(&name.as_str());
+            if once && found.iter().any(|(other, _)| *other == name) {
                 return Err(Refusal::bad("query", format!("parameter '{name}' is given twice")));
             }
             found.push((name, value));
@@ -81,9 +100,21 @@ impl Query {
         Ok(Self(found))
     }
 
-    fn text(&mut self, name: &str) -> Option<String> {
+    /// All values of a parameter.
+    pub(super) fn texts(&mut self, name: &str) -> Vec<String> {
+        self.0.iter().filter(|(other, _)| other == name).map(|(_, value)| value.clone()).collect()
+    }
+
+    pub(super) fn text(&mut self, name: &str) -> Option<String> {
         let at = self.0.iter().position(|(other, _)| other == name)?;
         Some(self.0.swap_remove(at).1)
+    }
+
+    fn required(&mut self, name: &'static str) -> Result<u64, Refusal> {
+        if !self.0.iter().any(|(given, _)| given == name) {
+            return Err(Refusal::bad(name, format!("parameter '{name}' is missing")));
+        }
+        self.number(name, 0)
     }
 
     fn number(&mut self, name: &'static str, default: u64) -> Result<u64, Refusal> {
@@ -120,7 +151,13 @@ async fn submit(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let register = Query::parse(query.as_deref(), &["register"])?.text("register").unwrap_or_default();
+    let mut query = Query::parse(query.as_deref(), &["register", "ack", "wait"])?;
+    let mut registers = query.texts("register");
+    let register = registers.pop().unwrap_or_default();
+    if !registers.is_empty() {
+        return Err(Refusal::bad("register", "parameter 'register' is given twice: a transaction has one"));
+    }
+    let level = Level::parse(&local.node, query.text("ack").as_deref(), query.number("wait", 0)?)?;
     let key = match headers.get("idempotency-key") {
         None => String::new(),
         Some(value) => value
@@ -147,9 +184,14 @@ async fn submit(
         }
     }
     let body = incoming.finish();
-    let accepted = local.node.submit(register, body.bytes.clone(), key).await?;
-    let answer = SubmittedJson::from(submitted(accepted));
-    let code = if accepted.duplicate { StatusCode::OK } else { StatusCode::CREATED };
+    let submitted =
+        level::submit(&local.node, &local.waiting, level, register, body.bytes.clone(), key).await?;
+    let answer = SubmittedJson::from(submitted);
+    let code = match (answer.pending, answer.duplicate) {
+        (true, _) => StatusCode::ACCEPTED,
+        (false, true) => StatusCode::OK,
+        (false, false) => StatusCode::CREATED,
+    };
     let location = format!("/v1/transactions/{}", answer.id);
     Ok((code, [(header::LOCATION, location)], Json(answer)).into_response())
 }
@@ -211,6 +253,96 @@ async fn watch(State(local): State<Local>) -> Sse<impl Stream<Item = Result<sse:
         sse::Event::default().event(event.kind.clone()).json_data(event)
     });
     Sse::new(events).keep_alive(KeepAlive::default())
+}
+
+async fn holders(
+    State(local): State<Local>,
+    Path(text): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<HoldersJson>, Refusal> {
+    let mut query = Query::parse(query.as_deref(), &["wanted", "wait"])?;
+    let wanted = u32::try_from(query.number("wanted", 0)?).unwrap_or(u32::MAX);
+    let wait_ms = query.number("wait", 0)?;
+    Ok(Json(level::holders(&local.node, &local.waiting, id(&text)?, wanted, wait_ms).await?.into()))
+}
+
+async fn subscribe(
+    State(local): State<Local>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<sse::Event, axum::Error>>>, Refusal> {
+    let query = Query::parse(query.as_deref(), stream::PARAMETERS)?;
+    let events = stream::subscribe(local, query, &headers).await?;
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(stream::HEARTBEAT)))
+}
+
+async fn cursors(State(local): State<Local>) -> Result<Json<CursorsJson>, Refusal> {
+    Ok(Json(subscribers::list(&local, None).await?.into()))
+}
+
+async fn cursor(State(local): State<Local>, Path(name): Path<String>) -> Result<Json<CursorJson>, Refusal> {
+    one(subscribers::list(&local, Some(&name)).await?)
+}
+
+fn one(cursors: sorcha_proto::v1::Cursors) -> Result<Json<CursorJson>, Refusal> {
+    let cursor = cursors.cursors.into_iter().next();
+    cursor.map(|cursor| Json(cursor.into())).ok_or_else(|| Refusal::new(Kind::NotFound, "the cursor is gone"))
+}
+
+async fn delete_cursor(State(local): State<Local>, Path(name): Path<String>) -> Result<StatusCode, Refusal> {
+    subscribers::delete(&local, &name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn acknowledge(
+    State(local): State<Local>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<CursorJson>, Refusal> {
+    let mut query = Query::parse(query.as_deref(), &["position", "generation"])?;
+    let position = query.required("position")?;
+    let generation = query.required("generation")?;
+    one(subscribers::acknowledge(&local, &name, generation, position).await?)
+}
+
+async fn list_outbox(
+    State(local): State<Local>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<OutboxJson>, Refusal> {
+    let limit = Query::parse(query.as_deref(), &["limit"])?.number("limit", outbox::LISTED_DEFAULT)?;
+    if limit == 0 {
+        return Err(Refusal::bad(
+            "limit",
+            format!("limit 0 is out of range: use 1 to {}", outbox::LISTED_MAX),
+        ));
+    }
+    Ok(Json(outbox::list(&local.node, limit).await?.into()))
+}
+
+fn ids(query: Option<&str>) -> Result<Vec<TxId>, Refusal> {
+    Query::parse(query, &["id"])?.texts("id").iter().map(|text| id(text)).collect()
+}
+
+async fn retry_outbox(
+    State(local): State<Local>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<OutboxJson>, Refusal> {
+    Ok(Json(outbox::retry(&local.node, ids(query.as_deref())?).await?.into()))
+}
+
+async fn discard_outbox(
+    State(local): State<Local>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<OutboxJson>, Refusal> {
+    Ok(Json(outbox::discard(&local.node, ids(query.as_deref())?).await?.into()))
+}
+
+async fn list_quarantine(State(local): State<Local>) -> Result<Json<QuarantineJson>, Refusal> {
+    Ok(Json(view::quarantine(&local.node.quarantine(false).await?).into()))
+}
+
+async fn retry_quarantine(State(local): State<Local>) -> Result<Json<QuarantineJson>, Refusal> {
+    Ok(Json(view::quarantine(&local.node.quarantine(true).await?).into()))
 }
 
 async fn leave(State(local): State<Local>) -> Result<StatusCode, Refusal> {

@@ -4,20 +4,28 @@
 //! stream is bounded by its reader: a slow client slows only itself.
 
 pub mod admin;
+mod filter;
 pub mod guard;
 pub mod intake;
+pub mod level;
 pub mod listen;
 pub mod local_grpc;
 pub mod local_rest;
 pub mod openapi;
 pub mod operate;
+mod order;
+pub mod outbox;
 mod page;
+mod progress;
 pub mod readiness;
 pub mod reading;
 pub mod refusal;
+mod sse;
 mod submissions;
+mod subscribers;
 mod subscription;
 pub mod view;
+mod words;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -32,9 +40,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::guard::Guard;
 use crate::api::intake::Intake;
+use crate::api::level::Waiting;
 use crate::api::listen::{BindError, Listener};
 use crate::api::readiness::Readiness;
-use crate::api::subscription::Subscriptions;
+use crate::api::subscribers::Subscriptions;
 use crate::metrics::Metrics;
 use crate::node::NodeHandle;
 
@@ -50,14 +59,16 @@ pub struct Local {
     readiness: Readiness,
     intake: Intake,
     subscriptions: Arc<Subscriptions>,
+    waiting: Waiting,
     shutdown: CancellationToken,
 }
 
 impl Local {
     /// For one listener.
     pub fn new(node: NodeHandle, readiness: Readiness, shutdown: CancellationToken) -> Self {
-        let intake = Intake::new(node.body_bytes_max());
-        Self { node, readiness, intake, subscriptions: Arc::default(), shutdown }
+        let intake = Intake::new(node.body_bytes_max(), node.submit_bytes_max());
+        let subscriptions = Arc::new(Subscriptions::new(node.identity().incarnation));
+        Self { node, readiness, intake, subscriptions, waiting: Waiting::default(), shutdown }
     }
 
     async fn status(&self) -> Result<sorcha_proto::v1::Status, refusal::Refusal> {

@@ -2,8 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::api::level::{HOLDERS_MAX, WAIT_MS_DEFAULT, WAIT_MS_MAX};
 use crate::api::local_rest::{PAGE_DEFAULT, PAGE_MAX};
 use crate::api::operate::DRAIN_WAIT_MS_MAX;
+use crate::api::outbox::{LISTED_DEFAULT, LISTED_MAX};
 
 /// One operation of the REST API.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +37,7 @@ pub const OPERATIONS: &[Operation] = &[
         method: "post",
         path: "/v1/transactions",
         summary: "Submit a transaction",
-        description: "The request's body is the transaction's body, as it is. Answered when it is durable at this peer; it then spreads to all others. With an Idempotency-Key a retry within 24 h answers 200 with the first transaction's id.",
+        description: "The request's body is the transaction's body, as it is. Answered when it is durable at this peer; it then spreads to all others. With `ack=N` it is answered when N other peers hold it durably too, or with 202 when `wait` is over: it is accepted all the same. With an Idempotency-Key a retry within 24 h answers 200 with the first transaction's id.",
         success: (201, JSON, "Submitted"),
         refusals: &[400, 408, 413, 429, 507],
         example: "curl --data-binary @FILE 'http://HOST/v1/transactions?register=R'",
@@ -69,6 +71,116 @@ pub const OPERATIONS: &[Operation] = &[
         success: (200, "application/octet-stream", ""),
         refusals: &[400, 404],
         example: "curl --output FILE http://HOST/v1/transactions/ID/body",
+    },
+    Operation {
+        id: "getHolders",
+        method: "get",
+        path: "/v1/transactions/{id}/holders",
+        summary: "How many other peers hold a transaction durably",
+        description: "Without `wait` what is known is answered at once; with it others are asked, until `wanted` hold it or the wait is over. At most 64 are counted.",
+        success: (200, JSON, "Holders"),
+        refusals: &[400, 404, 429],
+        example: "curl 'http://HOST/v1/transactions/ID/holders?wanted=2&wait=5000'",
+    },
+    Operation {
+        id: "subscribe",
+        method: "get",
+        path: "/v1/subscribe",
+        summary: "Transactions as they arrive, as server-sent events",
+        description: "Events: `open` {cursor, generation, position}, `transaction` (a Transaction with body in base64, more, late), `body` {position, body, more} for further parts of a large body, `caught-up` {position}, `gap` {from, to} where retention has taken positions, `origin-gap` {origin, incarnation, fromSequence, toSequence} where numbers of an origin did not come in time, `end` (a Problem) before the peer closes. Without a cursor, a client goes on after the event whose id it gives back in Last-Event-ID; with one, after what it has acknowledged.",
+        success: (200, "text/event-stream", "Transaction"),
+        refusals: &[400, 429],
+        example: "curl --no-buffer 'http://HOST/v1/subscribe?cursor=app&register=R'",
+    },
+    Operation {
+        id: "listCursors",
+        method: "get",
+        path: "/v1/cursors",
+        summary: "All named cursors",
+        description: "",
+        success: (200, JSON, "Cursors"),
+        refusals: &[],
+        example: "curl http://HOST/v1/cursors",
+    },
+    Operation {
+        id: "getCursor",
+        method: "get",
+        path: "/v1/cursors/{name}",
+        summary: "One cursor",
+        description: "",
+        success: (200, JSON, "Cursor"),
+        refusals: &[404],
+        example: "curl http://HOST/v1/cursors/app",
+    },
+    Operation {
+        id: "deleteCursor",
+        method: "delete",
+        path: "/v1/cursors/{name}",
+        summary: "Delete a cursor",
+        description: "Whoever subscribes with it is told so and ends.",
+        success: (204, "", ""),
+        refusals: &[404],
+        example: "curl --request DELETE http://HOST/v1/cursors/app",
+    },
+    Operation {
+        id: "acknowledge",
+        method: "post",
+        path: "/v1/cursors/{name}/ack",
+        summary: "Acknowledge deliveries of a subscription",
+        description: "The delivery of `position` and all before it in this subscription are processed; answered when that is durable. `generation` is the one of the subscription's `open` event: where another has taken over, the answer is 409.",
+        success: (200, JSON, "Cursor"),
+        refusals: &[400, 404, 409],
+        example: "curl --request POST 'http://HOST/v1/cursors/app/ack?position=7&generation=G'",
+    },
+    Operation {
+        id: "listOutbox",
+        method: "get",
+        path: "/v1/outbox",
+        summary: "What no other peer is known to hold yet",
+        description: "The oldest first. `undeliverable` says why one does not go on; it is empty while the peer is offline or the transaction is on its way.",
+        success: (200, JSON, "Outbox"),
+        refusals: &[400],
+        example: "curl 'http://HOST/v1/outbox?limit=10'",
+    },
+    Operation {
+        id: "retryOutbox",
+        method: "post",
+        path: "/v1/outbox/retry",
+        summary: "Bring transactions of the outbox to linked peers now",
+        description: "Those of the given ids, or all that are undeliverable.",
+        success: (200, JSON, "Outbox"),
+        refusals: &[400, 404],
+        example: "curl --request POST 'http://HOST/v1/outbox/retry?id=ID'",
+    },
+    Operation {
+        id: "discardOutbox",
+        method: "post",
+        path: "/v1/outbox/discard",
+        summary: "Take transactions out of the outbox",
+        description: "Those of the given ids, or all that are undeliverable. They stay in this peer's store, and reconciliation may still spread them.",
+        success: (200, JSON, "Outbox"),
+        refusals: &[400, 404],
+        example: "curl --request POST 'http://HOST/v1/outbox/discard?id=ID'",
+    },
+    Operation {
+        id: "listQuarantine",
+        method: "get",
+        path: "/v1/quarantine",
+        summary: "Transactions kept aside because their signer is not trusted here",
+        description: "They are neither held nor passed on. When the peer's roots change they are looked at again.",
+        success: (200, JSON, "Quarantine"),
+        refusals: &[],
+        example: "curl http://HOST/v1/quarantine",
+    },
+    Operation {
+        id: "retryQuarantine",
+        method: "post",
+        path: "/v1/quarantine/retry",
+        summary: "Look at what is kept aside again",
+        description: "",
+        success: (200, JSON, "Quarantine"),
+        refusals: &[],
+        example: "curl --request POST http://HOST/v1/quarantine/retry",
     },
     Operation {
         id: "getStatus",
@@ -191,6 +303,8 @@ fn describe(operation: &Operation) -> Value {
     if operation.id == "submit" {
         let known = json!({ "description": "The key was known", "content": { JSON: { "schema": reference("Submitted") } } });
         responses.insert("200".to_owned(), known);
+        let pending = json!({ "description": "Accepted and durable here, but the wait for holders is over", "content": { JSON: { "schema": reference("Submitted") } } });
+        responses.insert("202".to_owned(), pending);
     }
     for code in operation.refusals.iter().chain(&REFUSALS_OF_ALL) {
         let problem = json!({ "application/problem+json": { "schema": reference("Problem") } });
@@ -219,6 +333,7 @@ const fn refusal(code: u16) -> &'static str {
         400 => "A value is not valid; `field` names it",
         403 => "The request comes from a web page of another origin, or names another host",
         404 => "Not held here",
+        409 => "Another subscriber took over the cursor",
         408 => "The body stood still for too long",
         413 => "The body is longer than limits.bodyBytesMax",
         429 => "As much is under way as the peer takes at once; Retry-After says when to come back",
@@ -235,11 +350,40 @@ fn parameters(operation: &str) -> Value {
     match operation {
         "submit" => json!([
             { "name": "register", "in": "query", "description": "Label of the register it belongs to", "schema": { "type": "string", "maxLength": 128 } },
+            { "name": "ack", "in": "query", "description": "When to answer: local, or how many other peers hold it durably (1 to 64)", "schema": { "type": "string", "default": "local" } },
+            { "name": "wait", "in": "query", "description": "How long to wait for holders, in milliseconds", "schema": { "type": "integer", "minimum": 0, "maximum": WAIT_MS_MAX, "default": WAIT_MS_DEFAULT } },
             { "name": "Idempotency-Key", "in": "header", "description": "At most 64 bytes", "schema": { "type": "string", "maxLength": 64 } },
         ]),
         "listTransactions" => json!([
             { "name": "after", "in": "query", "description": "Position after which to begin", "schema": { "type": "integer", "minimum": 0, "default": 0 } },
             { "name": "limit", "in": "query", "description": "Transactions at most", "schema": { "type": "integer", "minimum": 1, "maximum": PAGE_MAX, "default": PAGE_DEFAULT } },
+        ]),
+        "getHolders" => json!([
+            { "name": "id", "in": "path", "required": true, "schema": { "type": "string", "pattern": "^[0-9a-fA-F]{64}$" } },
+            { "name": "wanted", "in": "query", "description": "Answer when so many hold it", "schema": { "type": "integer", "minimum": 0, "maximum": HOLDERS_MAX, "default": HOLDERS_MAX } },
+            { "name": "wait", "in": "query", "description": "How long to ask and to wait, in milliseconds", "schema": { "type": "integer", "minimum": 0, "maximum": WAIT_MS_MAX, "default": 0 } },
+        ]),
+        "subscribe" => json!([
+            { "name": "cursor", "in": "query", "description": "Durable cursor: 1 to 63 characters of a-z 0-9 . _ -", "schema": { "type": "string", "maxLength": 63 } },
+            { "name": "from", "in": "query", "description": "Where a new cursor, or none, starts: earliest, latest, a position, or a time (RFC 3339)", "schema": { "type": "string", "default": "earliest" } },
+            { "name": "register", "in": "query", "description": "Only this register; may be given several times", "schema": { "type": "string" } },
+            { "name": "origin", "in": "query", "description": "Only what this peer published: SPIFFE URI, name or id; may be given several times", "schema": { "type": "string" } },
+            { "name": "bodies", "in": "query", "description": "base64, or none to leave them out", "schema": { "type": "string", "default": "base64" } },
+            { "name": "Last-Event-ID", "in": "header", "description": "Without a cursor: go on after the event of this id", "schema": { "type": "string" } },
+        ]),
+        "getCursor" | "deleteCursor" => json!([
+            { "name": "name", "in": "path", "required": true, "schema": { "type": "string" } },
+        ]),
+        "acknowledge" => json!([
+            { "name": "name", "in": "path", "required": true, "schema": { "type": "string" } },
+            { "name": "position", "in": "query", "required": true, "description": "Of the last delivery that is processed", "schema": { "type": "integer", "minimum": 0 } },
+            { "name": "generation", "in": "query", "required": true, "description": "Of the subscription's open event", "schema": { "type": "integer", "minimum": 0 } },
+        ]),
+        "listOutbox" => json!([
+            { "name": "limit", "in": "query", "description": "Entries at most", "schema": { "type": "integer", "minimum": 1, "maximum": LISTED_MAX, "default": LISTED_DEFAULT } },
+        ]),
+        "retryOutbox" | "discardOutbox" => json!([
+            { "name": "id", "in": "query", "description": "May be given several times, up to 512; none: all that are undeliverable", "schema": { "type": "string", "pattern": "^[0-9a-fA-F]{64}$" } },
         ]),
         "drain" => json!([
             { "name": "wait", "in": "query", "description": "How long to wait, in milliseconds", "schema": { "type": "integer", "minimum": 0, "maximum": DRAIN_WAIT_MS_MAX, "default": 0 } },
@@ -269,7 +413,45 @@ const SCHEMAS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("Page", &[("transactions", "[]Transaction"), ("next", "integer"), ("head", "integer")]),
-    ("Submitted", &[("id", "string"), ("duplicate", "boolean"), ("publishedUnixMs", "integer")]),
+    (
+        "Submitted",
+        &[
+            ("id", "string"),
+            ("duplicate", "boolean"),
+            ("publishedUnixMs", "integer"),
+            ("holders", "integer"),
+            ("pending", "boolean"),
+        ],
+    ),
+    ("Holders", &[("id", "string"), ("holders", "integer")]),
+    ("Outbox", &[("transactions", "integer"), ("entries", "[]OutboxEntry")]),
+    (
+        "OutboxEntry",
+        &[("id", "string"), ("ageMs", "integer"), ("denied", "integer"), ("undeliverable", "string")],
+    ),
+    ("Quarantine", &[("entries", "[]QuarantineEntry")]),
+    (
+        "QuarantineEntry",
+        &[
+            ("id", "string"),
+            ("origin", "string"),
+            ("reason", "string"),
+            ("sinceUnixMs", "integer"),
+            ("from", "string"),
+        ],
+    ),
+    ("Cursors", &[("cursors", "[]Cursor")]),
+    (
+        "Cursor",
+        &[
+            ("name", "string"),
+            ("position", "integer"),
+            ("ahead", "integer"),
+            ("behind", "integer"),
+            ("subscribed", "boolean"),
+            ("generation", "integer"),
+        ],
+    ),
     (
         "Status",
         &[
@@ -298,6 +480,7 @@ const SCHEMAS: &[(&str, &[(&str, &str)])] = &[
             ("floorUnixMs", "integer"),
             ("oldestUnixMs", "integer"),
             ("expired", "integer"),
+            ("quarantined", "integer"),
         ],
     ),
     ("Drain", &[("drained", "boolean"), ("remaining", "integer"), ("reason", "string")]),
@@ -373,6 +556,16 @@ mod tests {
         check("Submitted", &sent(&view::SubmittedJson::from(sorcha_proto::v1::SubmitResponse::default())));
         check("Page", &sent(&view::PageJson { transactions: Vec::new(), next: 0, head: 0 }));
         check("Drain", &sent(&view::DrainJson::from(sorcha_proto::v1::DrainResponse::default())));
+        check("Holders", &sent(&view::HoldersJson::from(sorcha_proto::v1::Holders::default())));
+        check("Outbox", &sent(&view::OutboxJson::from(sorcha_proto::v1::Outbox::default())));
+        check("Quarantine", &sent(&view::QuarantineJson::from(sorcha_proto::v1::Quarantine::default())));
+        check("Cursor", &sent(&view::CursorJson::from(sorcha_proto::v1::Cursor::default())));
+        let entries = vec![sorcha_proto::v1::OutboxEntry::default()];
+        let outbox = sorcha_proto::v1::Outbox { transactions: 1, entries };
+        check("OutboxEntry", &sent(&view::OutboxJson::from(outbox))["entries"][0]);
+        let entries = vec![sorcha_proto::v1::QuarantineEntry::default()];
+        let kept = sorcha_proto::v1::Quarantine { entries };
+        check("QuarantineEntry", &sent(&view::QuarantineJson::from(kept))["entries"][0]);
         check("Peers", &sent(&view::PeersJson { peers: Vec::new() }));
     }
 

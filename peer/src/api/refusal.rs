@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use prost::Message as _;
 use serde::Serialize;
 use sorcha_peer_core::event::{StoreFault, SubmitRefused};
 use tonic::{Code, Status};
@@ -126,11 +127,12 @@ impl Refusal {
 
     /// The answer where the request is gRPC.
     pub fn status(&self) -> Status {
-        let mut status = Status::new(self.kind.grpc(), self.sentence.clone());
-        if let Some(after) = self.retry_after {
-            // gRFC A6: clients with a retry policy wait this long.
-            status.metadata_mut().insert("grpc-retry-pushback-ms", (after.as_millis() as u64).into());
-        }
+        let code = self.kind.grpc();
+        let Some(after) = self.retry_after else { return Status::new(code, self.sentence.clone()) };
+        let details = retry_info(code, &self.sentence, after);
+        let mut status = Status::with_details(code, self.sentence.clone(), details);
+        // gRFC A6: clients with a retry policy wait this long.
+        status.metadata_mut().insert("grpc-retry-pushback-ms", (after.as_millis() as u64).into());
         status
     }
 }
@@ -176,6 +178,50 @@ impl From<Stopped> for Refusal {
     }
 }
 
+/// `google.rpc.Status`, as it travels in `grpc-status-details-bin`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RpcStatus {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<Any>,
+}
+
+/// `google.protobuf.Any`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Any {
+    #[prost(string, tag = "1")]
+    type_url: String,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
+
+/// `google.rpc.RetryInfo`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RetryInfo {
+    #[prost(message, optional, tag = "1")]
+    retry_delay: Option<Delay>,
+}
+
+/// `google.protobuf.Duration`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Delay {
+    #[prost(int64, tag = "1")]
+    seconds: i64,
+    #[prost(int32, tag = "2")]
+    nanos: i32,
+}
+
+/// When to come back, as gRPC libraries of all languages read it.
+fn retry_info(code: Code, message: &str, after: Duration) -> bytes::Bytes {
+    let delay = Delay { seconds: after.as_secs() as i64, nanos: after.subsec_nanos() as i32 };
+    let value = RetryInfo { retry_delay: Some(delay) }.encode_to_vec();
+    let details = vec![Any { type_url: "type.googleapis.com/google.rpc.RetryInfo".to_owned(), value }];
+    RpcStatus { code: code.into(), message: message.to_owned(), details }.encode_to_vec().into()
+}
+
 /// A problem (RFC 9457). `type` is left out: the title says as much.
 #[derive(Debug, Serialize)]
 struct Problem<'a> {
@@ -186,17 +232,23 @@ struct Problem<'a> {
     field: Option<&'static str>,
 }
 
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let code = self.kind.http();
+impl Refusal {
+    /// As a problem in JSON.
+    pub fn problem(&self) -> serde_json::Value {
         let problem = Problem {
             title: self.kind.title(),
-            status: code.as_u16(),
+            status: self.kind.http().as_u16(),
             detail: &self.sentence,
             field: self.field,
         };
-        let text = serde_json::to_string(&problem).expect("a problem has only text and numbers");
-        let mut response = (code, text).into_response();
+        serde_json::to_value(problem).expect("a problem has only text and numbers")
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let code = self.kind.http();
+        let mut response = (code, self.problem().to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(after) = self.retry_after {
@@ -207,5 +259,23 @@ impl IntoResponse for Refusal {
             );
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_that_passes_carries_retry_info() {
+        let refusal =
+            Refusal { retry_after: Some(Duration::from_millis(1_500)), ..Refusal::new(Kind::Busy, "busy") };
+        let status = refusal.status();
+        let read = RpcStatus::decode(status.details()).expect("google.rpc.Status");
+        assert_eq!((read.code, read.message.as_str()), (Code::ResourceExhausted.into(), "busy"));
+        assert_eq!(read.details[0].type_url, "type.googleapis.com/google.rpc.RetryInfo");
+        let info = RetryInfo::decode(read.details[0].value.as_slice()).expect("RetryInfo");
+        assert_eq!(info.retry_delay, Some(Delay { seconds: 1, nanos: 500_000_000 }));
+        assert!(Refusal::bad("x", "never").status().details().is_empty());
     }
 }

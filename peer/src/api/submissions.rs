@@ -13,6 +13,7 @@ use tonic::{Status, Streaming};
 
 use crate::api::Local;
 use crate::api::intake::Incoming;
+use crate::api::level::{self, Level};
 use crate::api::refusal::{Kind, Refusal};
 
 /// Submissions of one stream under way; the stream is read no further until the oldest is answered.
@@ -108,12 +109,12 @@ async fn take(
                     );
                     return Err(Refusal::bad("bodyBytes", sentence));
                 }
-                let node = local.node.clone();
+                let (node, waiting) = (local.node.clone(), local.waiting.clone());
+                let level = Level::new(&node, start.holders, start.wait_ms.into())?;
                 let submission = tokio::spawn(async move {
                     let body = body.finish();
-                    let accepted =
-                        node.submit(start.register, body.bytes.clone(), start.idempotency_key).await?;
-                    Ok(super::local_grpc::submitted(accepted))
+                    let (register, key) = (start.register, start.idempotency_key);
+                    level::submit(&node, &waiting, level, register, body.bytes.clone(), key).await
                 });
                 if pending.send(submission).await.is_err() {
                     return Ok(());

@@ -1,13 +1,11 @@
-//! Subscriptions: transactions in the order of their arrival here, from a durable cursor or a given start,
-//! with explicit acknowledgement.
+//! Subscriptions: transactions in the order of their arrival here and of each origin's numbers, from a durable cursor
+//! or a given start, with explicit acknowledgement.
 //!
 //! One task per subscription reads the store in small batches and waits for its client between events, so a
 //! slow client slows only itself and costs at most `EVENTS_QUEUED_MAX` pieces of memory.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt};
@@ -21,142 +19,159 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use crate::api::Local;
+use crate::api::filter::{Filter, Held, batch};
+use crate::api::order::{HELD_FOR, Order, Out};
+use crate::api::progress::{Progress, TooMany};
 use crate::api::reading::{Pieces, read};
 use crate::api::refusal::{Kind, Refusal};
+use crate::api::subscribers::{Shared, lock, not_delivered};
 use crate::api::view;
-use crate::store::{Store, Stored};
+use crate::clock::wall_now;
+use crate::store::{CursorState, Store};
 
-/// Subscriptions at a time; more are refused as busy (guess: far above what one machine's applications want).
-pub(super) const SUBSCRIPTIONS_MAX: usize = 256;
 /// Transactions read from the store at a time: headers of about 1 KB each.
 const BATCH: usize = 64;
-/// Bodies up to this are read along with their headers: 256 KiB for a whole batch.
-const BATCH_BODY_BYTES_MAX: u64 = 4 * 1024;
 /// Events made and not yet taken by the connection, 256 KiB each at most.
 const EVENTS_QUEUED_MAX: usize = 4;
 /// The first request must come within this (guess).
 const OPENS_WITHIN: Duration = Duration::from_secs(10);
-/// Registers in one filter.
-const REGISTERS_MAX: usize = 64;
+/// Registers, or origins, in one filter.
+const FILTER_MAX: usize = 64;
 /// Characters of a cursor's name.
 const CURSOR_CHARS_MAX: usize = 63;
 /// Acknowledgements that are on their way and are made durable as one.
 const ACKS_AT_ONCE_MAX: usize = 1_024;
+/// Positions before the start that are looked at, to know where each origin stands (guess: what is out of order lies near).
+const LOOK_BACK: u64 = 1_024;
 
-/// Who subscribes now, so that one cursor has one reader.
-#[derive(Debug, Default)]
-pub(super) struct Subscriptions {
-    inner: Mutex<Inner>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    open: usize,
-    generation: u64,
-    cursors: BTreeMap<String, (u64, CancellationToken)>,
-}
-
-/// A place among the subscriptions; given back when dropped.
+/// An event with what a client without a cursor gives back to go on after it.
 #[derive(Debug)]
-struct Place<'a> {
-    of: &'a Subscriptions,
-    cursor: Option<(String, u64)>,
+pub(super) struct Made {
+    pub(super) event: Event,
+    pub(super) token: String,
 }
 
-impl Subscriptions {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.inner.lock().expect("no holder of this lock panics")
-    }
-
-    fn enter(&self) -> Result<Place<'_>, Refusal> {
-        let mut inner = self.lock();
-        if inner.open >= SUBSCRIPTIONS_MAX {
-            let sentence = format!(
-                "{SUBSCRIPTIONS_MAX} subscriptions are open, as many as this peer serves: close one, or read pages with GET /v1/transactions"
-            );
-            return Err(Refusal::new(Kind::Busy, sentence));
-        }
-        inner.open += 1;
-        Ok(Place { of: self, cursor: None })
-    }
+/// What a subscription begins with, told to clients that cannot ask.
+#[derive(Debug, Clone)]
+pub(super) struct Begun {
+    /// Of the cursor; 0 without one.
+    pub(super) generation: u64,
+    /// Everything up to here is acknowledged, or before the start.
+    pub(super) position: u64,
 }
 
-impl Place<'_> {
-    /// Makes this the only reader of the cursor; the token is cancelled when another takes over.
-    fn own(&mut self, cursor: &str) -> CancellationToken {
-        let token = CancellationToken::new();
-        let mut inner = self.of.lock();
-        inner.generation += 1;
-        let generation = inner.generation;
-        if let Some((_, former)) = inner.cursors.insert(cursor.to_owned(), (generation, token.clone())) {
-            former.cancel();
-        }
-        self.cursor = Some((cursor.to_owned(), generation));
-        token
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let mut inner = self.of.lock();
-        inner.open -= 1;
-        if let Some((cursor, generation)) = &self.cursor
-            && inner.cursors.get(cursor).is_some_and(|(now, _)| now == generation)
-        {
-            inner.cursors.remove(cursor);
-        }
-    }
-}
-
-/// Starts a subscription; its stream ends with the reason.
+/// Starts a subscription over gRPC; its stream ends with the reason.
 pub(super) fn subscribe(
     local: Local,
-    requests: Streaming<SubscribeRequest>,
+    mut requests: Streaming<SubscribeRequest>,
 ) -> impl Stream<Item = Result<SubscribeEvent, Status>> + Send + 'static {
     let (events, queued) = mpsc::channel(EVENTS_QUEUED_MAX);
     let (end, ended) = oneshot::channel();
     tokio::spawn(async move {
-        let reason = run(&local, requests, &events).await;
+        let opened = tokio::select! {
+            biased;
+            () = local.shutdown.cancelled() => Err(stopping()),
+            opened = opening(&mut requests) => opened,
+        };
+        let reason = match opened {
+            Ok(open) => {
+                run(&local, Opening { open, resume: None, requests: Some(requests) }, &events, |_| {}).await
+            }
+            Err(refusal) => Some(refusal),
+        };
         // Where the client is gone nobody waits for the reason.
         let _ = end.send(reason);
     });
     // The reason follows what is queued, whether or not the queue has room for it.
-    ReceiverStream::new(queued).map(Ok).chain(
+    ReceiverStream::new(queued).map(|made: Made| Ok(SubscribeEvent { event: Some(made.event) })).chain(
         futures::stream::once(ended)
             .filter_map(async |reason| reason.ok().flatten().map(|it| Err(it.status()))),
     )
 }
 
+/// Starts a subscription that is acknowledged elsewhere. Answers once it has begun.
+pub(super) async fn start_stream(
+    local: Local,
+    open: SubscribeOpen,
+    resume: Option<CursorState>,
+) -> Result<(Begun, mpsc::Receiver<Made>, oneshot::Receiver<Option<Refusal>>), Refusal> {
+    let (events, queued) = mpsc::channel(EVENTS_QUEUED_MAX);
+    let (end, mut ended) = oneshot::channel();
+    let (begun_in, begun) = oneshot::channel();
+    tokio::spawn(async move {
+        let begin = |begun| drop(begun_in.send(begun));
+        let reason = run(&local, Opening { open, resume, requests: None }, &events, begin).await;
+        // Where the client is gone nobody waits for the reason.
+        let _ = end.send(reason);
+    });
+    if let Ok(begun) = begun.await {
+        return Ok((begun, queued, ended));
+    }
+    let reason = (&mut ended).await.ok().flatten();
+    Err(reason.unwrap_or_else(Refusal::draining))
+}
+
+/// What a subscription is opened with.
+struct Opening {
+    open: SubscribeOpen,
+    /// Where a client without a cursor goes on.
+    resume: Option<CursorState>,
+    /// Acknowledgements, where they come on a channel of its own.
+    requests: Option<Streaming<SubscribeRequest>>,
+}
+
+fn stopping() -> Refusal {
+    Refusal::new(Kind::Unavailable, "the peer is shutting down: subscribe again after its restart")
+}
+
 /// Runs until the client goes (`None`) or there is a reason to end.
 async fn run(
     local: &Local,
-    mut requests: Streaming<SubscribeRequest>,
-    events: &mpsc::Sender<SubscribeEvent>,
+    opening: Opening,
+    events: &mpsc::Sender<Made>,
+    begun: impl FnOnce(Begun),
 ) -> Option<Refusal> {
-    let mut fenced = CancellationToken::new();
+    let Opening { open, resume, mut requests } = opening;
     let serving = async {
         let mut place = local.subscriptions.enter()?;
-        let open = opening(&mut requests).await?;
         check(&open)?;
-        if !open.cursor.is_empty() {
-            fenced = place.own(&open.cursor);
-        }
-        let fence = fenced.clone();
-        let after = start(local, &open).await?;
-        let delivered = AtomicU64::new(after);
+        let wants = Filter::new(local, &open)?;
+        let named = !open.cursor.is_empty();
+        let (fence, generation) = if named { place.own(&open.cursor) } else { (CancellationToken::new(), 0) };
+        let state = match resume {
+            Some(state) if !named => state,
+            _ => start(local, &open).await?,
+        };
+        begun(Begun { generation, position: state.position });
+        let progress: Shared = Arc::new(Mutex::new(Progress::new(state.clone(), !named)));
+        place.begin(&progress);
+        let acknowledging = async {
+            match &mut requests {
+                Some(requests) => acknowledge(local, &open.cursor, requests, &progress, events).await,
+                None => std::future::pending().await,
+            }
+        };
+        let deliveries = Deliveries {
+            local,
+            wants: Arc::new(wants),
+            progress: &progress,
+            events,
+            order: Order::default(),
+            state,
+        };
         tokio::select! {
             biased;
             () = fence.cancelled() => {
-                let sentence = format!("another subscriber took over cursor '{}': use a cursor for each", open.cursor);
+                let sentence = format!("another subscriber took over cursor '{}', or it was deleted: use a cursor for each", open.cursor);
                 Err(Refusal::new(Kind::Fenced, sentence))
             }
-            ended = acknowledge(local, &open.cursor, &mut requests, &delivered, events) => ended,
-            ended = deliver(local, open.clone(), &delivered, events) => ended,
+            ended = acknowledging => ended,
+            ended = deliveries.run() => ended,
         }
     };
     tokio::select! {
         biased;
-        () = local.shutdown.cancelled() => Some(Refusal::new(Kind::Unavailable, "the peer is shutting down: subscribe again after its restart")),
+        () = local.shutdown.cancelled() => Some(stopping()),
         () = events.closed() => None,
         ended = serving => ended.err(),
     }
@@ -181,7 +196,7 @@ async fn opening(requests: &mut Streaming<SubscribeRequest>) -> Result<Subscribe
     }
 }
 
-fn check(open: &SubscribeOpen) -> Result<(), Refusal> {
+pub(super) fn check(open: &SubscribeOpen) -> Result<(), Refusal> {
     let named = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
     if open.cursor.len() > CURSOR_CHARS_MAX || !open.cursor.chars().all(named) {
         let shown: String = open.cursor.chars().take(80).flat_map(char::escape_default).collect();
@@ -192,27 +207,33 @@ fn check(open: &SubscribeOpen) -> Result<(), Refusal> {
             ),
         ));
     }
-    if open.registers.len() > REGISTERS_MAX {
-        let sentence =
-            format!("{} registers are named; a filter takes at most {REGISTERS_MAX}", open.registers.len());
-        return Err(Refusal::bad("registers", sentence));
+    for (field, given) in [("registers", open.registers.len()), ("origins", open.origins.len())] {
+        if given > FILTER_MAX {
+            let sentence = format!("{given} {field} are named; a filter takes at most {FILTER_MAX}");
+            return Err(Refusal::bad(field, sentence));
+        }
     }
     if Start::try_from(open.start).is_err() {
-        let sentence = format!("start {} is not known: use EARLIEST, LATEST or POSITION", open.start);
+        let sentence = format!("start {} is not known: use EARLIEST, LATEST, POSITION or TIME", open.start);
         return Err(Refusal::bad("start", sentence));
     }
     Ok(())
 }
 
-/// The position after which to deliver. A new cursor is made durable where it starts.
-async fn start(local: &Local, open: &SubscribeOpen) -> Result<u64, Refusal> {
+/// Where to begin. A new cursor is made durable where it starts.
+async fn start(local: &Local, open: &SubscribeOpen) -> Result<CursorState, Refusal> {
     let store = local.node.store();
     let head = *store.head().borrow();
     let named = !open.cursor.is_empty();
     if named {
         let cursor = open.cursor.clone();
-        if let Some(position) = read(store, move |store| store.cursor(&cursor)).await? {
-            return Ok(position);
+        if read(store, move |store| store.cursor(&cursor)).await?.is_some() {
+            // What the last reader has acknowledged and is on its way to the disk comes before this.
+            store.acknowledge(&open.cursor, 0).await?;
+            let cursor = open.cursor.clone();
+            if let Some(state) = read(store, move |store| store.cursor_state(&cursor)).await? {
+                return Ok(state);
+            }
         }
     }
     let after = match open.start() {
@@ -223,19 +244,38 @@ async fn start(local: &Local, open: &SubscribeOpen) -> Result<u64, Refusal> {
             return Err(Refusal::bad("position", sentence));
         }
         Start::Position => open.position,
+        Start::Time => {
+            let from = open.from_unix_ms;
+            read(store, move |store| before(store, from, head)).await?
+        }
     };
     if named {
         store.acknowledge(&open.cursor, after).await?;
     }
-    Ok(after)
+    Ok(CursorState { position: after, ahead: Vec::new() })
+}
+
+/// The last position before what was received at this time or later. Arrivals are in the order of time, but for steps of
+/// the clock.
+fn before(store: &Store, from_unix_ms: u64, head: u64) -> Result<u64, StoreFault> {
+    // Everything up to `low` is earlier, what follows `high` is not.
+    let (mut low, mut high) = (0, head);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match store.after(middle, 1)?.first() {
+            Some(stored) if stored.received.as_unix_ms() < from_unix_ms => low = stored.position.min(high),
+            _ => high = middle,
+        }
+    }
+    Ok(low)
 }
 
 async fn acknowledge(
     local: &Local,
     cursor: &str,
     requests: &mut Streaming<SubscribeRequest>,
-    delivered: &AtomicU64,
-    events: &mpsc::Sender<SubscribeEvent>,
+    progress: &Shared,
+    events: &mpsc::Sender<Made>,
 ) -> Result<Gone, Refusal> {
     loop {
         let mut next = match requests.message().await {
@@ -244,25 +284,26 @@ async fn acknowledge(
             Ok(None) => std::future::pending().await,
             Err(_) => return Ok(Gone),
         };
-        let mut highest = 0;
+        let mut acknowledged = (0, CursorState::default());
         for _ in 0..ACKS_AT_ONCE_MAX {
             let Some(request) = next.take() else { break };
-            highest = highest.max(acknowledged(&request, cursor, delivered.load(Ordering::Acquire))?);
+            acknowledged = take(&request, cursor, progress)?;
             next = requests.message().now_or_never().and_then(Result::ok).flatten();
         }
         if let Some(request) = next {
-            highest = highest.max(acknowledged(&request, cursor, delivered.load(Ordering::Acquire))?);
+            acknowledged = take(&request, cursor, progress)?;
         }
-        local.node.store().acknowledge(cursor, highest).await?;
-        let event = SubscribeEvent { event: Some(Event::AckDurable(v1::AckDurable { position: highest })) };
-        if events.send(event).await.is_err() {
+        let (position, state) = acknowledged;
+        local.node.store().acknowledge_runs(cursor, state).await?;
+        let event = Event::AckDurable(v1::AckDurable { position });
+        if events.send(Made { event, token: String::new() }).await.is_err() {
             return Ok(Gone);
         }
     }
 }
 
-/// The position that this request acknowledges.
-fn acknowledged(request: &SubscribeRequest, cursor: &str, delivered: u64) -> Result<u64, Refusal> {
+/// The position that this request acknowledges, and all that is acknowledged with it.
+fn take(request: &SubscribeRequest, cursor: &str, progress: &Shared) -> Result<(u64, CursorState), Refusal> {
     let Some(subscribe_request::Request::Ack(ack)) = &request.request else {
         return Err(Refusal::bad("open", "the subscription is open: later requests must be 'ack'"));
     };
@@ -272,129 +313,213 @@ fn acknowledged(request: &SubscribeRequest, cursor: &str, delivered: u64) -> Res
             "there is nothing to acknowledge without a cursor: name one in 'open'",
         ));
     }
-    if ack.position > delivered {
-        let sentence =
-            format!("position {} is not delivered yet: the last one delivered is {delivered}", ack.position);
-        return Err(Refusal::bad("position", sentence));
-    }
-    Ok(ack.position)
+    let mut progress = lock(progress);
+    let last = progress.last();
+    let state = progress.acknowledge(ack.position).cloned();
+    Ok((ack.position, state.ok_or_else(|| not_delivered(ack.position, last))?))
 }
 
-/// A transaction to be delivered.
-struct Held {
-    stored: Stored,
-    wanted: bool,
-    /// Read along with the batch where it is small.
-    body: Option<Bytes>,
+/// What goes out of one subscription.
+struct Deliveries<'a> {
+    local: &'a Local,
+    wants: Arc<Filter>,
+    progress: &'a Shared,
+    events: &'a mpsc::Sender<Made>,
+    order: Order,
+    /// What was acknowledged at the beginning.
+    state: CursorState,
 }
 
-/// Up to `BATCH` transactions after a position, with the small bodies that are wanted, in one go.
-fn batch(store: &Store, after: u64, open: &SubscribeOpen) -> Result<Vec<Held>, StoreFault> {
-    let wants = |stored: &Stored| {
-        let register = &stored.envelope.header().register;
-        open.registers.is_empty() || open.registers.contains(register)
-    };
-    let held = store.after(after, BATCH)?.into_iter().map(|stored| {
-        let wanted = wants(&stored);
-        let small = stored.envelope.header().body_bytes <= BATCH_BODY_BYTES_MAX;
-        let along = wanted && small && !open.headers_only;
-        let body = if along { store.body(&stored.envelope.id())? } else { None };
-        Ok(Held { stored, wanted, body })
-    });
-    held.collect()
-}
-
-async fn deliver(
-    local: &Local,
-    open: SubscribeOpen,
-    delivered: &AtomicU64,
-    events: &mpsc::Sender<SubscribeEvent>,
-) -> Result<Gone, Refusal> {
-    let store = local.node.store();
-    let open = Arc::new(open);
-    let mut head = store.head();
-    let mut after = delivered.load(Ordering::Acquire);
-    let held_at_start = *head.borrow();
-    let mut caught_up = false;
-    let mut first = true;
-    loop {
-        if !caught_up && after >= held_at_start {
-            caught_up = true;
-            let event = Event::CaughtUp(v1::CaughtUp { position: after });
-            if events.send(SubscribeEvent { event: Some(event) }).await.is_err() {
+impl Deliveries<'_> {
+    async fn run(mut self) -> Result<Gone, Refusal> {
+        let store = self.local.node.store();
+        let mut head = store.head();
+        let mut after = self.state.position;
+        let held_at_start = *head.borrow();
+        let from_beginning = after == 0;
+        self.look_back(after).await?;
+        let mut caught_up = false;
+        loop {
+            let waits = self.order.lowest().is_some_and(|lowest| lowest <= held_at_start);
+            if !caught_up && after >= held_at_start && !waits {
+                caught_up = true;
+                if self.send(Event::CaughtUp(v1::CaughtUp { position: after })).await.is_none() {
+                    return Ok(Gone);
+                }
+            }
+            // Marked as seen before the read: what comes after the read wakes the wait.
+            let seen = *head.borrow_and_update();
+            if seen <= after {
+                let outs = self.order.overdue(after, true, Instant::now());
+                if !outs.is_empty() {
+                    if self.deliver(outs, None).await?.is_none() {
+                        return Ok(Gone);
+                    }
+                    continue;
+                }
+                let deadline = self.order.deadline();
+                let overdue = async {
+                    match deadline {
+                        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    changed = head.changed() => {
+                        if changed.is_err() {
+                            return Err(Refusal::draining());
+                        }
+                    }
+                    () = overdue => {}
+                }
+                continue;
+            }
+            let filter = Arc::clone(&self.wants);
+            let batch = read(store, move |store| batch(store, after, BATCH, &filter)).await?;
+            // Where there is nothing, retention has taken everything up to the head.
+            let found = batch.first().map_or(seen + 1, |held| held.stored.position);
+            if let Some(gap) = gap(after, self.state.position, found)
+                && self.send(Event::Gap(gap)).await.is_none()
+            {
                 return Ok(Gone);
             }
-        }
-        // Marked as seen before the read: what comes after the read wakes the wait.
-        let seen = *head.borrow_and_update();
-        if seen <= after {
-            if head.changed().await.is_err() {
-                return Err(Refusal::draining());
+            if batch.is_empty() {
+                passed(self.progress, (after + 1, seen))?;
+                after = seen;
             }
-            continue;
+            for held in batch {
+                let position = held.stored.position;
+                // Retention may have taken what lies between.
+                passed(self.progress, (after + 1, position - 1))?;
+                after = position;
+                let header = held.stored.envelope.header();
+                let outs = if self.state.has(position) {
+                    self.order.known(header)
+                } else {
+                    let age = wall_now().as_unix_ms().saturating_sub(held.stored.received.as_unix_ms());
+                    let left = HELD_FOR.saturating_sub(Duration::from_millis(age));
+                    let certain = from_beginning || !left.is_zero();
+                    self.order.read(header, position, certain, Instant::now() + left)
+                };
+                let mut outs = outs;
+                outs.extend(self.order.overdue(after, false, Instant::now()));
+                if self.deliver(outs, Some(held)).await?.is_none() {
+                    return Ok(Gone);
+                }
+            }
         }
-        let asked = Arc::clone(&open);
-        let batch = read(store, move |store| batch(store, after, &asked)).await?;
-        let Some(found) = batch.first().map(|held| held.stored.position) else {
-            return Err(Refusal::new(
-                Kind::Unavailable,
-                "the store lost its last transactions: subscribe again",
-            ));
+    }
+
+    /// Where each origin stands before the start.
+    async fn look_back(&mut self, start: u64) -> Result<(), Refusal> {
+        let from = start.saturating_sub(LOOK_BACK);
+        let limit = (start - from) as usize;
+        if limit == 0 {
+            return Ok(());
+        }
+        let before = read(self.local.node.store(), move |store| store.after(from, limit)).await?;
+        for stored in before.iter().filter(|stored| stored.position <= start) {
+            self.order.known(stored.envelope.header());
+        }
+        Ok(())
+    }
+
+    /// Delivers what may be delivered now; `at_hand` is the transaction that was just read.
+    async fn deliver(&mut self, outs: Vec<Out>, mut at_hand: Option<Held>) -> Result<Option<()>, Refusal> {
+        for out in outs {
+            let sent = match out {
+                Out::Gap { origin, incarnation, from, to } => {
+                    let gap = v1::OriginGap {
+                        origin: origin.to_string(),
+                        incarnation,
+                        from_sequence: from,
+                        to_sequence: to,
+                    };
+                    self.send(Event::OriginGap(gap)).await
+                }
+                Out::Deliver { position, late } => {
+                    let held = match at_hand.take_if(|held| held.stored.position == position) {
+                        Some(held) => Some(held),
+                        None => self.fetch(position).await?,
+                    };
+                    match held {
+                        Some(held) if held.wanted => self.send_one(held, late).await?,
+                        // Not wanted, or gone meanwhile.
+                        _ => {
+                            passed(self.progress, (position, position))?;
+                            Some(())
+                        }
+                    }
+                }
+            };
+            if sent.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    }
+
+    /// Reads a transaction that has waited.
+    async fn fetch(&self, position: u64) -> Result<Option<Held>, Refusal> {
+        let filter = Arc::clone(&self.wants);
+        let found =
+            read(self.local.node.store(), move |store| batch(store, position - 1, 1, &filter)).await?;
+        Ok(found.into_iter().next().filter(|held| held.stored.position == position))
+    }
+
+    async fn send(&self, event: Event) -> Option<()> {
+        self.events.send(Made { event, token: String::new() }).await.ok()
+    }
+
+    /// Sends one transaction in pieces; `None` where the client has gone.
+    async fn send_one(&self, held: Held, late: bool) -> Result<Option<()>, Refusal> {
+        let position = held.stored.position;
+        let headers_only = self.wants.headers_only;
+        let mut transaction = view::transaction(&held.stored);
+        let mut pieces = Pieces::new(self.local.node.store().clone(), &held.stored);
+        let whole = headers_only || held.body.is_some();
+        transaction.body = match held.body {
+            Some(body) => body,
+            None if headers_only => Bytes::new(),
+            None => pieces.next().await?.unwrap_or_default(),
         };
-        if let Some(gap) = gap(after, first, found)
-            && events.send(SubscribeEvent { event: Some(Event::Gap(gap)) }).await.is_err()
-        {
-            return Ok(Gone);
-        }
-        first = false;
-        for held in batch {
-            after = held.stored.position;
-            if held.wanted && send_one(local, held, open.headers_only, delivered, events).await?.is_none() {
-                return Ok(Gone);
+        let mut more = !whole && !pieces.done();
+        let mut event =
+            Event::Delivery(v1::Delivery { position, transaction: Some(transaction), more, late });
+        loop {
+            let Ok(slot) = self.events.reserve().await else { return Ok(None) };
+            let mut token = String::new();
+            if !more {
+                // The client may acknowledge as soon as it has the last part, so this comes before it is sent.
+                let mut progress = lock(self.progress);
+                progress.delivered(position).map_err(|TooMany| too_many())?;
+                token = progress.token();
             }
-            delivered.store(after, Ordering::Release);
+            slot.send(Made { event, token });
+            if !more {
+                return Ok(Some(()));
+            }
+            let body = pieces.next().await?.unwrap_or_default();
+            more = !pieces.done();
+            event = Event::BodyPart(v1::BodyPart { position, body, more });
         }
     }
+}
+
+fn passed(progress: &Shared, run: (u64, u64)) -> Result<(), Refusal> {
+    lock(progress).passed(run).map_err(|TooMany| too_many())
+}
+
+fn too_many() -> Refusal {
+    Refusal::new(
+        Kind::Busy,
+        "too many deliveries out of the order of arrival are not acknowledged: acknowledge them and subscribe again",
+    )
 }
 
 /// What retention took between a position to resume after and the first one still held.
-fn gap(after: u64, first: bool, next: u64) -> Option<v1::Gap> {
-    (first && after > 0 && next > after + 1).then(|| v1::Gap { from: after + 1, to: next - 1 })
-}
-
-/// Sends one transaction in pieces; `None` where the client has gone.
-async fn send_one(
-    local: &Local,
-    held: Held,
-    headers_only: bool,
-    delivered: &AtomicU64,
-    events: &mpsc::Sender<SubscribeEvent>,
-) -> Result<Option<()>, Refusal> {
-    let position = held.stored.position;
-    let mut transaction = view::transaction(&held.stored);
-    let mut pieces = Pieces::new(local.node.store().clone(), &held.stored);
-    let whole = headers_only || held.body.is_some();
-    transaction.body = match held.body {
-        Some(body) => body,
-        None if headers_only => Bytes::new(),
-        None => pieces.next().await?.unwrap_or_default(),
-    };
-    let mut more = !whole && !pieces.done();
-    let mut event = Event::Delivery(v1::Delivery { position, transaction: Some(transaction), more });
-    loop {
-        let Ok(slot) = events.reserve().await else { return Ok(None) };
-        if !more {
-            // The client may acknowledge as soon as it has the last part, so this comes before it is sent.
-            delivered.store(position, Ordering::Release);
-        }
-        slot.send(SubscribeEvent { event: Some(event) });
-        if !more {
-            return Ok(Some(()));
-        }
-        let body = pieces.next().await?.unwrap_or_default();
-        more = !pieces.done();
-        event = Event::BodyPart(v1::BodyPart { position, body, more });
-    }
+fn gap(after: u64, start: u64, next: u64) -> Option<v1::Gap> {
+    (after == start && after > 0 && next > after + 1).then(|| v1::Gap { from: after + 1, to: next - 1 })
 }
 
 #[cfg(test)]
@@ -403,26 +528,9 @@ mod tests {
 
     #[test]
     fn a_gap_is_told_only_where_a_position_was_passed() {
-        assert_eq!(gap(4, true, 5), None);
-        assert_eq!(gap(4, true, 9), Some(v1::Gap { from: 5, to: 8 }));
-        assert_eq!(gap(0, true, 9), None, "from the earliest held nothing is missed");
-        assert_eq!(gap(4, false, 9), None, "positions within a run may be skipped");
-    }
-
-    #[test]
-    fn a_cursor_has_one_reader_and_places_come_back() {
-        let subscriptions = Subscriptions::default();
-        let mut first = subscriptions.enter().expect("free");
-        let token = first.own("a");
-        let mut second = subscriptions.enter().expect("free");
-        let newer = second.own("a");
-        assert!(token.is_cancelled() && !newer.is_cancelled());
-        drop(first);
-        assert_eq!(subscriptions.lock().cursors.len(), 1, "the newer reader keeps its cursor");
-        drop(second);
-        assert!(subscriptions.lock().cursors.is_empty());
-        let places: Vec<_> = (0..SUBSCRIPTIONS_MAX).map(|_| subscriptions.enter().expect("free")).collect();
-        assert_eq!(subscriptions.enter().expect_err("full").kind, Kind::Busy);
-        drop(places);
+        assert_eq!(gap(4, 4, 5), None);
+        assert_eq!(gap(4, 4, 9), Some(v1::Gap { from: 5, to: 8 }));
+        assert_eq!(gap(0, 0, 9), None, "from the earliest held nothing is missed");
+        assert_eq!(gap(4, 3, 9), None, "positions within a run may be skipped");
     }
 }

@@ -16,7 +16,7 @@ use sorcha_peer_core::event::{Accepted, Event, Rung, StoreFault, SubmitRefused};
 use sorcha_peer_core::message::LinkPeer;
 use sorcha_peer_core::tree::Body;
 use sorcha_peer_core::types::{Address, LinkId, PeerId, Time, TxId, WallTime};
-use sorcha_peer_core::view::{DrainView, LinkView, PeerView, State, StatusView};
+use sorcha_peer_core::view::{DrainView, LinkView, OutboxView, PeerView, QuarantineView, State, StatusView};
 use sorcha_proto::v1::node_client::NodeClient;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -62,6 +62,7 @@ pub(crate) fn status_view() -> StatusView {
         outbox: 2,
         caught_up: true,
         drain: None,
+        quarantined: 1,
     }
 }
 
@@ -92,6 +93,17 @@ fn peers() -> Vec<PeerView> {
         since_time: Time::ZERO,
     };
     vec![peer("test-peers-1", Some(link), None), peer("test-peers-2", None, Some("connection refused"))]
+}
+
+/// One that waits and one that does not go on.
+pub(crate) fn outbox() -> Vec<OutboxView> {
+    let view = |byte, undeliverable: &str| OutboxView {
+        id: TxId::from_bytes([byte; 32]),
+        age: Duration::from_secs(90),
+        denied: 0,
+        undeliverable: undeliverable.to_owned(),
+    };
+    vec![view(1, ""), view(2, "linked peers do not take it")]
 }
 
 /// A running test peer; its servers stop when it is dropped.
@@ -179,6 +191,17 @@ impl TestPeer {
         NodeClient::new(endpoint.connect().await.expect("the peer listens"))
     }
 
+    /// A transaction of another peer of this name becomes durable here.
+    pub(crate) async fn arrive(&self, origin: &str, sequence: u64) {
+        let body = Arc::new(Body::new(Bytes::from(format!("{origin} {sequence}"))));
+        let origin = PeerId::of_uri(&format!("spiffe://test.local/test/{origin}"));
+        let envelope = envelope_of(origin, "r", &body, sequence);
+        let (done, stored) = oneshot::channel();
+        let done = Box::new(move |result: Result<u64, StoreFault>| drop(done.send(result)));
+        self.store.persist(envelope, body, String::new(), wall_now(), done);
+        stored.await.expect("answered").expect("stored");
+    }
+
     /// Submits past the APIs.
     pub(crate) async fn submit(&self, register: &str, body: impl Into<Bytes>) -> TxId {
         let accepted = self.node.submit(register.to_owned(), body.into(), String::new()).await;
@@ -205,6 +228,30 @@ async fn drive(mut queue: mpsc::Receiver<Command>, store: Store, leaving: onesho
     while let Some(command) = queue.recv().await {
         match command {
             Command::Status(reply) => drop(reply.send(status_view())),
+            // Nobody else is there: transactions of the register 'held' are said to be held by two.
+            Command::Holders { id, wait, reply, .. } => {
+                let stored = store.transaction(&id).expect("readable");
+                let held = stored.is_some_and(|stored| stored.envelope.header().register == "held");
+                tokio::spawn(async move {
+                    if !held {
+                        tokio::time::sleep(wait).await;
+                    }
+                    let _gone = reply.send(if held { 2 } else { 0 });
+                });
+            }
+            Command::Outbox(limit, reply) => drop(reply.send(outbox().into_iter().take(limit).collect())),
+            Command::RetryOutbox(_, reply) | Command::DiscardOutbox(_, reply) => {
+                reply.send(()).expect("the API waits for the answer");
+            }
+            Command::Quarantine { reply, .. } => {
+                let kept = QuarantineView {
+                    envelope: envelope("r", &Body::new(Bytes::from_static(b"x")), 1),
+                    from: identity().id,
+                    reason: "its certificate expired".to_owned(),
+                    since: WallTime::from_unix_ms(1_000),
+                };
+                drop(reply.send(vec![kept]));
+            }
             Command::Peers(reply) => drop(reply.send(peers())),
             Command::Drain { reply, .. } => {
                 let reason = "no staying peer is linked".to_owned();
@@ -258,9 +305,13 @@ fn refused(register: &str, body: &Bytes) -> Option<SubmitRefused> {
 }
 
 fn envelope(register: &str, body: &Body, sequence: u64) -> Arc<Envelope> {
+    envelope_of(identity().id, register, body, sequence)
+}
+
+fn envelope_of(origin: PeerId, register: &str, body: &Body, sequence: u64) -> Arc<Envelope> {
     let header = Header {
         network: "test".to_owned(),
-        origin: identity().id,
+        origin,
         incarnation: 3,
         sequence,
         register: register.to_owned(),

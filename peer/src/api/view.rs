@@ -5,12 +5,12 @@
 
 use serde::{Deserialize, Serialize};
 use sorcha_peer_core::envelope::Envelope;
-use sorcha_peer_core::event::Event;
 use sorcha_peer_core::types::WallTime;
-use sorcha_peer_core::view::{DrainView, PeerView, State, StatusView};
+use sorcha_peer_core::view::{DrainView, OutboxView, PeerView, QuarantineView, State, StatusView};
 use sorcha_proto::v1;
 
 use crate::api::readiness::Certificate;
+use crate::api::words::words;
 use crate::node::{Identity, NodeEvent};
 use crate::store::{StoreStats, Stored};
 
@@ -96,6 +96,8 @@ pub struct StatusJson {
     /// Transactions that retention has removed since the start.
     #[serde(default)]
     pub expired: u64,
+    /// Transactions kept aside because their signer is not trusted here.
+    pub quarantined: u64,
 }
 
 /// How far a drain is.
@@ -177,6 +179,94 @@ pub struct SubmittedJson {
     pub duplicate: bool,
     /// By this peer's clock; 0 for a duplicate.
     pub published_unix_ms: u64,
+    /// Other peers known to hold it durably; 0 where they were not asked for.
+    pub holders: u32,
+    /// Fewer hold it than were asked for when the wait was over; it is accepted all the same.
+    pub pending: bool,
+}
+
+/// Who else holds a transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HoldersJson {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Other peers known to hold it durably; at most 64 are counted.
+    pub holders: u32,
+}
+
+/// What no other peer is known to hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutboxJson {
+    /// How many there are.
+    pub transactions: u64,
+    /// The oldest of them.
+    pub entries: Vec<OutboxEntryJson>,
+}
+
+/// One transaction that no other peer is known to hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutboxEntryJson {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// In this run.
+    pub age_ms: u64,
+    /// How often a linked peer has said that it does not hold it.
+    pub denied: u32,
+    /// Why it is taken for undeliverable; empty while it waits or is on its way.
+    pub undeliverable: String,
+}
+
+/// What is kept aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QuarantineJson {
+    /// The oldest first.
+    pub entries: Vec<QuarantineEntryJson>,
+}
+
+/// One transaction that is kept aside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QuarantineEntryJson {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// SPIFFE URI in its certificate.
+    pub origin: String,
+    /// What is wrong with the signer.
+    pub reason: String,
+    /// By this peer's clock.
+    pub since_unix_ms: u64,
+    /// Id of the peer that brought it, which is not at fault.
+    pub from: String,
+}
+
+/// All named cursors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CursorsJson {
+    /// By name.
+    pub cursors: Vec<CursorJson>,
+}
+
+/// A named cursor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CursorJson {
+    /// As given.
+    pub name: String,
+    /// Everything up to here is acknowledged.
+    pub position: u64,
+    /// So many beyond it too.
+    pub ahead: u64,
+    /// Positions between it and the newest transaction.
+    pub behind: u64,
+    /// Somebody subscribes with it now.
+    pub subscribed: bool,
+    /// Of its present or last subscriber in this run; 0: none.
+    pub generation: u64,
 }
 
 /// A page of the transactions held.
@@ -236,6 +326,7 @@ impl From<v1::Status> for StatusJson {
             floor_unix_ms: from.floor_unix_ms,
             oldest_unix_ms: from.oldest_unix_ms,
             expired: from.expired,
+            quarantined: from.quarantined,
         }
     }
 }
@@ -287,8 +378,77 @@ impl From<v1::SubmitResponse> for SubmittedJson {
             id: hex::encode(&from.id),
             duplicate: from.duplicate,
             published_unix_ms: from.published_unix_ms,
+            holders: from.holders,
+            pending: from.pending,
         }
     }
+}
+
+impl From<v1::Holders> for HoldersJson {
+    fn from(from: v1::Holders) -> Self {
+        Self { id: hex::encode(&from.id), holders: from.holders }
+    }
+}
+
+impl From<v1::Outbox> for OutboxJson {
+    fn from(from: v1::Outbox) -> Self {
+        let entry = |entry: v1::OutboxEntry| OutboxEntryJson {
+            id: hex::encode(&entry.id),
+            age_ms: entry.age_ms,
+            denied: entry.denied,
+            undeliverable: entry.undeliverable,
+        };
+        Self { transactions: from.transactions, entries: from.entries.into_iter().map(entry).collect() }
+    }
+}
+
+impl From<v1::Quarantine> for QuarantineJson {
+    fn from(from: v1::Quarantine) -> Self {
+        let entry = |entry: v1::QuarantineEntry| QuarantineEntryJson {
+            id: hex::encode(&entry.id),
+            origin: entry.origin,
+            reason: entry.reason,
+            since_unix_ms: entry.since_unix_ms,
+            from: entry.from,
+        };
+        Self { entries: from.entries.into_iter().map(entry).collect() }
+    }
+}
+
+impl From<v1::Cursor> for CursorJson {
+    fn from(from: v1::Cursor) -> Self {
+        let v1::Cursor { name, position, ahead, behind, subscribed, generation } = from;
+        Self { name, position, ahead, behind, subscribed, generation }
+    }
+}
+
+impl From<v1::Cursors> for CursorsJson {
+    fn from(from: v1::Cursors) -> Self {
+        Self { cursors: from.cursors.into_iter().map(CursorJson::from).collect() }
+    }
+}
+
+/// What no other peer is known to hold, of so many.
+pub fn outbox(transactions: u64, views: &[OutboxView]) -> v1::Outbox {
+    let entry = |view: &OutboxView| v1::OutboxEntry {
+        id: view.id.as_bytes().to_vec().into(),
+        age_ms: view.age.as_millis() as u64,
+        denied: view.denied,
+        undeliverable: view.undeliverable.clone(),
+    };
+    v1::Outbox { transactions, entries: views.iter().map(entry).collect() }
+}
+
+/// What is kept aside.
+pub fn quarantine(views: &[QuarantineView]) -> v1::Quarantine {
+    let entry = |view: &QuarantineView| v1::QuarantineEntry {
+        id: view.envelope.id().as_bytes().to_vec().into(),
+        origin: origin_uri(&view.envelope),
+        reason: view.reason.clone(),
+        since_unix_ms: view.since.as_unix_ms(),
+        from: view.from.to_string(),
+    };
+    v1::Quarantine { entries: views.iter().map(entry).collect() }
 }
 
 /// A transaction as `Node` shows it, without its body.
@@ -313,7 +473,7 @@ pub fn transaction_json(stored: &Stored) -> TransactionJson {
 }
 
 /// SPIFFE URI in the origin's certificate; the origin's id in hexadecimal where the certificate has none.
-fn origin_uri(envelope: &Envelope) -> String {
+pub(super) fn origin_uri(envelope: &Envelope) -> String {
     sorcha_peer_pki::trust::leaf_identity_of(envelope.certificate())
         .map_or_else(|_| envelope.header().origin.to_string(), |identity| identity.as_str().to_owned())
 }
@@ -359,6 +519,7 @@ pub fn status(
         floor_unix_ms: stats.floor.as_unix_ms(),
         oldest_unix_ms: stats.oldest.map_or(0, WallTime::as_unix_ms),
         expired: stats.removed,
+        quarantined: view.quarantined as u64,
     }
 }
 
@@ -398,60 +559,5 @@ pub fn events_missed(at: WallTime, missed: u64) -> v1::Event {
         kind: "events.missed".to_owned(),
         peer: String::new(),
         message: format!("{missed} events came faster than they were read and are left out"),
-    }
-}
-
-/// Stable word, peer concerned, sentence.
-fn words(event: &Event) -> (&'static str, String, String) {
-    match event {
-        Event::LinkReady { peer, dialled, .. } => {
-            let side = if *dialled { "dialled by this peer" } else { "dialled by the other" };
-            ("link.up", peer.uri.clone(), format!("linked, {side}"))
-        }
-        Event::LinkEnded { peer, reason, .. } => ("link.down", peer.uri.clone(), reason.clone()),
-        Event::DialFailed { address, failures, error } => {
-            ("dial.failed", String::new(), format!("{address}: {error} (failure {failures} in a row)"))
-        }
-        Event::PeerJoined { uri, .. } => ("peer.joined", uri.clone(), "became known".to_owned()),
-        Event::PeerLeft { uri, reason, .. } => ("peer.left", uri.clone(), reason.clone()),
-        Event::RowsChanged { from, to } => {
-            ("grid.rows", String::new(), format!("the grid has {to} rows, {from} before"))
-        }
-        Event::Accepted { id, body_bytes } => {
-            ("transaction.accepted", String::new(), format!("{id} with {body_bytes} bytes is durable here"))
-        }
-        Event::Received { id, from, hops, body_bytes, age_ms } => (
-            "transaction.received",
-            from.to_string(),
-            format!("{id} with {body_bytes} bytes came over {hops} hops, {age_ms} ms after publication"),
-        ),
-        Event::Duplicate { from } => {
-            ("transaction.duplicate", from.to_string(), "brought a transaction that is held".to_owned())
-        }
-        Event::TooOld { from } => (
-            "transaction.too_old",
-            from.to_string(),
-            "brought a transaction that is older than what is kept here".to_owned(),
-        ),
-        Event::Expired { removed, floor } => (
-            "store.expired",
-            String::new(),
-            format!(
-                "retention removed {removed} transactions; what was published before {} is gone",
-                crate::api::readiness::time_text(*floor)
-            ),
-        ),
-        Event::StoreFault { fault: Some(fault) } => ("store.fault", String::new(), fault.to_string()),
-        Event::StoreFault { fault: None } => {
-            ("store.recovered", String::new(), "the store accepts again".to_owned())
-        }
-        Event::SyncEnded { peer, received, sent } => (
-            "sync.ended",
-            peer.to_string(),
-            format!("reconciled: {received} transactions came, {sent} went out"),
-        ),
-        Event::Evidence { peer, kind, detail } => {
-            ("evidence", peer.to_string(), format!("{}: {detail}", kind.as_str()))
-        }
     }
 }

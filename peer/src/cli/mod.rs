@@ -6,9 +6,11 @@ mod cert;
 pub mod client;
 pub mod config;
 pub mod console;
+mod cursors;
 mod drain;
 pub mod endpoint;
 pub mod escape;
+mod outbox;
 mod show;
 mod store;
 mod submit;
@@ -30,7 +32,7 @@ use crate::cli::endpoint::Target;
 /// A question to a peer is given up after this, where the command line does not say.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// Heading of the options that only the verbs use that ask a running peer.
-const ASKING: &str = "Asking a running peer (submit, tail, status, peers, drain, resume)";
+const ASKING: &str = "Asking a running peer (submit, tail, holders, status, peers, outbox, quarantine, cursors, drain, resume)";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -100,6 +102,20 @@ pub enum Verb {
     Submit(SubmitArgs),
     /// Print transactions in the order of their arrival, and wait for more
     Tail(TailArgs),
+    /// How many other peers hold a transaction durably
+    Holders(HoldersArgs),
+    /// What no other peer is known to hold yet
+    #[command(subcommand)]
+    Outbox(outbox::OutboxVerb),
+    /// Transactions kept aside because their signer is not trusted here
+    Quarantine {
+        /// Look at all of them again first: trust may have changed
+        #[arg(long)]
+        retry: bool,
+    },
+    /// Named cursors of subscriptions
+    #[command(subcommand)]
+    Cursors(cursors::CursorsVerb),
     /// The peer at a glance
     Status,
     /// All other peers that it knows
@@ -182,6 +198,12 @@ pub struct SubmitArgs {
     /// A retry with the same key within 24 h makes no second transaction
     #[arg(long, value_name = "KEY", default_value = "")]
     pub idempotency_key: String,
+    /// When to answer: local (durable at this peer), or a NUMBER of other peers that hold it durably [default: local]
+    #[arg(long, value_name = "LEVEL")]
+    pub ack: Option<submit::Ack>,
+    /// How long to wait for holders, such as 30s; then exit code 5, though the transaction is accepted
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
+    pub wait: Duration,
     /// Body: a file, or - for standard input
     #[arg(required_unless_present = "text")]
     pub file: Option<PathBuf>,
@@ -196,18 +218,34 @@ pub struct TailArgs {
     /// Durable cursor: goes on after what this name has printed before
     #[arg(long, value_name = "NAME", default_value = "")]
     pub cursor: String,
-    /// Where to begin, with a new cursor or none: earliest, latest, or after a POSITION
+    /// Where to begin, with a new cursor or none: earliest, latest, after a POSITION, at a TIME (2026-01-31T12:00:00Z) or so long AGO (15m)
     #[arg(long, value_name = "WHERE", default_value = "earliest")]
     pub from: tail::From,
     /// Only these registers
     #[arg(long = "register", value_name = "R")]
     pub registers: Vec<String>,
+    /// Only what these peers published: SPIFFE URI, name or id
+    #[arg(long = "origin", value_name = "PEER")]
+    pub origins: Vec<String>,
     /// End after this many transactions
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
     /// Write the bodies as they are, and nothing else
     #[arg(long)]
     pub raw: bool,
+}
+
+/// `holders`.
+#[derive(Debug, Clone, Args)]
+pub struct HoldersArgs {
+    /// The transaction's id: 64 hexadecimal digits
+    pub id: String,
+    /// Wait until so many hold it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub wanted: Option<u32>,
+    /// How long to wait and to ask other peers, such as 10s; without it the answer is what is known
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub wait: Option<Duration>,
 }
 
 /// `drain`.
@@ -259,6 +297,10 @@ fn dispatch(cli: Cli, console: &mut Console<'_>) -> Result<(), Failure> {
         Verb::Run(args) => Ok(crate::run::run(&args)?),
         Verb::Submit(args) => block_on(submit::submit(&global, &args, console)),
         Verb::Tail(args) => block_on(tail::tail(&global, &args, console)),
+        Verb::Holders(args) => block_on(outbox::holders(&global, &args, console)),
+        Verb::Outbox(verb) => block_on(outbox::outbox(&global, &verb, console)),
+        Verb::Quarantine { retry } => block_on(outbox::quarantine(&global, retry, console)),
+        Verb::Cursors(verb) => block_on(cursors::cursors(&global, &verb, console)),
         Verb::Status => block_on(show::status(&global, console)),
         Verb::Peers => block_on(show::peers(&global, console)),
         Verb::Drain(args) => block_on(drain::drain(&global, &args, console)),

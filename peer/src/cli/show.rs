@@ -49,6 +49,7 @@ pub(super) async fn status(global: &Global, console: &mut Console<'_>) -> Result
         ("transactions", format!("{}, {} on disk", status.transactions, bytes_text(status.store_bytes))),
         ("kept since", kept_since(&status)),
         ("outbox", outbox(console, &status)),
+        ("quarantine", quarantine(console, status.quarantined)),
         ("store", store),
         ("certificate", certificate(console, status.certificate_not_after_unix_ms)),
         ("up", span_text(status.uptime_ms)),
@@ -75,6 +76,13 @@ fn outbox(console: &Console<'_>, status: &StatusJson) -> String {
     match status.outbox {
         0 => format!("empty{behind}"),
         waiting => console.tone(Tone::Warning, &format!("{waiting} held by no other peer{behind}")),
+    }
+}
+
+fn quarantine(console: &Console<'_>, count: u64) -> String {
+    match count {
+        0 => String::new(),
+        kept => console.tone(Tone::Warning, &format!("{kept} of signers that are not trusted here")),
     }
 }
 
@@ -158,7 +166,7 @@ pub(super) fn bytes_text(bytes: u64) -> String {
 }
 
 /// `850 ms`, `12 s`, `3 min`, `5 h 12 min`, `9 d 4 h`.
-fn span_text(ms: u64) -> String {
+pub(super) fn span_text(ms: u64) -> String {
     let seconds = ms / 1000;
     match seconds {
         0 => format!("{ms} ms"),

@@ -1,6 +1,7 @@
 //! `submit`: a file, standard input or a text, streamed in parts.
 
 use std::path::Path;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::api::level::HOLDERS_MAX;
 use crate::api::view::SubmittedJson;
 use crate::cli::client::Client;
 use crate::cli::console::{Console, Failure, Format};
@@ -22,6 +24,29 @@ const PART_BYTES: usize = 256 * 1024;
 const PARTS_QUEUED_MAX: usize = 4;
 /// A submission that takes longer shows a bar.
 const SHOWS_PROGRESS_AFTER: Duration = Duration::from_secs(1);
+
+/// `--ack`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ack {
+    /// Durable at this peer.
+    Local,
+    /// So many others hold it.
+    Holders(u32),
+}
+
+impl FromStr for Ack {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "local" => Ok(Self::Local),
+            digits => match digits.parse() {
+                Ok(holders @ 1..=HOLDERS_MAX) => Ok(Self::Holders(holders)),
+                _ => Err(format!("write local, or a number of other peers from 1 to {HOLDERS_MAX}")),
+            },
+        }
+    }
+}
 
 /// A body to be read.
 struct Source {
@@ -43,7 +68,14 @@ pub(super) async fn submit(
         register: args.register.clone(),
         idempotency_key: args.idempotency_key.clone(),
         body_bytes: source.bytes,
+        holders: args.ack.map(|ack| match ack {
+            Ack::Local => 0,
+            Ack::Holders(holders) => holders,
+        }),
+        wait_ms: u32::try_from(args.wait.as_millis()).unwrap_or(u32::MAX),
     };
+    // Also where the level is left to the peer, it may ask for holders.
+    let patience = client.timeout() + if args.ack == Some(Ack::Local) { Duration::ZERO } else { args.wait };
     let mut progress = Progress { wanted: console.progress, began: Instant::now(), read: 0, bar: None };
     let feeding = feed(&client, start, &mut source, parts, &mut progress);
     let answering = answer(&client, queued);
@@ -53,16 +85,30 @@ pub(super) async fn submit(
         // Where the peer refuses before it has read everything.
         answered = &mut answering => answered,
         fed = feeding => match fed {
-            Ok(()) => tokio::time::timeout(client.timeout(), answering).await.unwrap_or_else(|_| Err(client.late())),
+            Ok(()) => tokio::time::timeout(patience, answering).await.unwrap_or_else(|_| Err(client.late())),
             Err(failure) => Err(failure),
         },
     };
     progress.end();
     let submitted = SubmittedJson::from(answered?);
-    if global.output != Format::Table {
-        return console.value(global.output, &submitted);
+    if global.output == Format::Table {
+        writeln!(console.out, "{}", submitted.id)?;
+    } else {
+        console.value(global.output, &submitted)?;
     }
-    Ok(writeln!(console.out, "{}", submitted.id)?)
+    if submitted.pending {
+        console.out.flush()?;
+        return Err(Failure::TimedOut(format!(
+            "{} is accepted and durable at this peer, but {} hold it so far: it goes on spreading; `sorcha-peer holders` says how far it is",
+            submitted.id,
+            match submitted.holders {
+                0 => "no other peers".to_owned(),
+                1 => "only 1 other peer".to_owned(),
+                holders => format!("only {holders} other peers"),
+            }
+        )));
+    }
+    Ok(())
 }
 
 async fn open(args: &SubmitArgs) -> Result<Source, Failure> {

@@ -19,6 +19,7 @@ use crate::cli::client::Client;
 use crate::cli::console::{Console, Failure, Format, Tone};
 use crate::cli::show::bytes_text;
 use crate::cli::{Global, TailArgs, escape};
+use crate::clock::wall_now;
 
 /// Characters of a body shown in a line.
 const PREVIEW_CHARS: usize = 60;
@@ -34,6 +35,8 @@ pub enum From {
     Latest,
     /// After this position.
     Position(u64),
+    /// What was received at this time or later, Unix ms.
+    Time(u64),
 }
 
 impl FromStr for From {
@@ -43,12 +46,24 @@ impl FromStr for From {
         match text {
             "earliest" => Ok(Self::Earliest),
             "latest" => Ok(Self::Latest),
-            digits => digits
-                .parse()
-                .map(Self::Position)
-                .map_err(|_| "write earliest, latest, or a position in digits".to_owned()),
+            digits if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                digits.parse().map(Self::Position).map_err(|_| "that is no position".to_owned())
+            }
+            other => time(other).map(Self::Time).ok_or_else(|| {
+                "write earliest, latest, a position in digits, a time (2026-01-31T12:00:00Z) or how long ago (15m)"
+                    .to_owned()
+            }),
         }
     }
+}
+
+/// A time, or how long ago.
+fn time(text: &str) -> Option<u64> {
+    if let Ok(at) = text.parse::<jiff::Timestamp>() {
+        return u64::try_from(at.as_millisecond()).ok();
+    }
+    let ago = text.parse::<jiff::SignedDuration>().ok().filter(|ago| !ago.is_negative())?;
+    Some(wall_now().as_unix_ms().saturating_sub(u64::try_from(ago.as_millis()).ok()?))
 }
 
 /// A transaction for programs: as in REST, with the beginning of its body.
@@ -81,6 +96,16 @@ pub(super) async fn tail(global: &Global, args: &TailArgs, console: &mut Console
             Ok(Event::Gap(gap)) => {
                 let text = "are gone: retention has passed them";
                 writeln!(console.err, "sorcha-peer: positions {} to {} {text}", gap.from, gap.to)?;
+                continue;
+            }
+            Ok(Event::OriginGap(gap)) => {
+                let origin = escape::text(&gap.origin);
+                let (from, to) = (gap.from_sequence, gap.to_sequence);
+                writeln!(
+                    console.err,
+                    "sorcha-peer: numbers {from} to {to} of {origin}, start {}, have not arrived yet; later ones follow",
+                    gap.incarnation
+                )?;
                 continue;
             }
             Ok(Event::CaughtUp(_) | Event::AckDurable(_) | Event::BodyPart(_)) => continue,
@@ -142,13 +167,17 @@ impl Tail {
             From::Earliest => (Start::Earliest, 0),
             From::Latest => (Start::Latest, 0),
             From::Position(position) => (Start::Position, position),
+            From::Time(_) => (Start::Time, 0),
         };
+        let from_unix_ms = if let From::Time(at) = args.from { at } else { 0 };
         let open = SubscribeOpen {
             cursor: args.cursor.clone(),
             start: start.into(),
             position,
             registers: args.registers.clone(),
             headers_only: false,
+            origins: args.origins.clone(),
+            from_unix_ms,
         };
         let (requests, queued) = mpsc::channel(ACKS_QUEUED_MAX);
         let first = SubscribeRequest { request: Some(subscribe_request::Request::Open(open)) };

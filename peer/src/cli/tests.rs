@@ -58,7 +58,15 @@ async fn exit_codes_are_as_documented() {
     check(&["submit", "/tmp"], 2, "/tmp is a directory").await;
     check(&["submit"], 2, "Usage: sorcha-peer submit [OPTIONS] <FILE | - | --text TEXT>").await;
     check(&["frobnicate"], 2, "unrecognized subcommand").await;
-    check(&["tail", "--from", "yesterday"], 2, "write earliest, latest, or a position").await;
+    check(&["tail", "--from", "yesterday"], 2, "write earliest, latest, a position").await;
+    check(&["submit", "--text", "a", "--ack", "65"], 2, "a number of other peers from 1 to 64").await;
+    check(&["submit", "--text", "a", "--ack", "0"], 2, "write local, or a number").await;
+    check(&["holders", "xyz"], 2, "'xyz' is not an id").await;
+    check(&["holders", &"0".repeat(64)], 4, "is not held here").await;
+    check(&["outbox", "discard"], 2, "<IDS>").await;
+    check(&["outbox", "retry", &"0".repeat(64)], 4, "is not in the outbox").await;
+    check(&["cursors", "show", "nobody"], 4, "there is no cursor 'nobody' here").await;
+    check(&["cursors", "delete", "nobody"], 4, "there is no cursor 'nobody' here").await;
     check(&["tail", "--count", "0"], 2, "0 is not in 1..").await;
     check(&["status", "--timeout", "soon"], 2, "such as 10s").await;
     check(&["status", "--timeout", "0s"], 2, "above zero").await;
@@ -380,4 +388,60 @@ async fn a_store_is_checked_while_no_peer_uses_it() {
     offline(&["store", "check", &folder.path().display().to_string()], 2, &hint).await;
     std::fs::write(peer.state().join("store.redb"), vec![0xa5; 65_536]).expect("a temporary directory");
     offline(&["store", "check", &state], 1, "store.redb").await;
+}
+
+#[tokio::test]
+async fn a_submission_that_fewer_hold_than_asked_for_ends_with_5_and_its_id() {
+    let peer = TestPeer::start().await;
+    let ran = at(&peer, &["submit", "--text", "a", "--ack", "2", "--wait", "50ms"]).await;
+    assert_eq!(ran.code, 5, "{}", ran.err);
+    assert!(
+        ran.err.contains("is accepted and durable at this peer, but no other peers hold it so far"),
+        "{}",
+        ran.err
+    );
+    let id = ran.text().trim().to_owned();
+    assert_eq!(get(&peer.api, &format!("/v1/transactions/{id}")).await.code.as_u16(), 200);
+    let ran = at(&peer, &["submit", "--text", "b", "--register", "held", "--ack", "2", "-o", "json"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let answer: Value = serde_json::from_str(&ran.text()).expect("JSON");
+    assert_eq!((&answer["holders"], &answer["pending"]), (&2.into(), &false.into()));
+    let id = answer["id"].as_str().expect("an id");
+    let ran = at(&peer, &["holders", id]).await;
+    assert_eq!((ran.code, ran.text().as_str()), (0, "2\n"));
+    let ran = at(&peer, &["holders", id, "--wanted", "3", "--wait", "10ms"]).await;
+    assert_eq!((ran.code, ran.text().as_str()), (5, "2\n"), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn outbox_quarantine_and_cursors_are_shown_as_tables() {
+    let peer = TestPeer::start().await;
+    let shown = at(&peer, &["outbox", "list"]).await.text();
+    assert!(
+        shown.contains("undeliverable: linked peers do not take it")
+            && shown.contains("waits, or is on its way"),
+        "{shown}"
+    );
+    let shown = at(&peer, &["quarantine"]).await.text();
+    assert!(shown.contains("its certificate expired"), "{shown}");
+    assert_eq!(at(&peer, &["cursors", "list"]).await.text(), "there is no cursor\n");
+    peer.submit("r", "a").await;
+    peer.submit("r", "b").await;
+    let ran = at(&peer, &["tail", "--cursor", "app", "--count", "1", "--from", "1h"]).await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let shown = at(&peer, &["cursors", "show", "app"]).await.text();
+    let row: Vec<&str> = shown.lines().nth(1).expect("a row").split_whitespace().collect();
+    assert_eq!(row, ["app", "1", "0", "1", "no"]);
+    assert_eq!(at(&peer, &["cursors", "delete", "app"]).await.code, 0);
+    assert_eq!(at(&peer, &["cursors", "list"]).await.text(), "there is no cursor\n");
+
+    let id = peer.submit("r", "exported").await.to_string();
+    let file = peer.state().join("exported");
+    let name = file.to_str().expect("UTF-8");
+    assert_eq!(at(&peer, &["outbox", "export", &id, name]).await.code, 0);
+    let text = std::fs::read_to_string(&file).expect("written");
+    let (header, body) = text.split_once('\n').expect("a line");
+    assert_eq!((header.contains(&id), body), (true, "exported"));
+    let again = at(&peer, &["outbox", "export", &id, name]).await;
+    assert!(again.code == 1 && again.err.contains("cannot be written"), "{}", again.err);
 }

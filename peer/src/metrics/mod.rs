@@ -57,6 +57,9 @@ struct Events {
     sync_received: IntCounter,
     sync_sent: IntCounter,
     evidence: IntCounterVec,
+    state_changes: IntCounter,
+    quarantined: IntCounter,
+    equivocations: IntCounter,
 }
 
 #[derive(Debug)]
@@ -79,6 +82,7 @@ struct Gauges {
     submissions: IntGauge,
     outbox: IntGauge,
     caught_up: IntGauge,
+    quarantine: IntGauge,
     fetches: IntGauge,
     store_writable: IntGauge,
     store_transactions: IntGauge,
@@ -181,6 +185,14 @@ impl Metrics {
             sync_received: make
                 .counter("sync_transactions_received_total", "Transactions that came of reconciliation."),
             sync_sent: make.counter("sync_transactions_sent_total", "Transactions that reconciliation sent."),
+            state_changes: make
+                .counter("state_changes_total", "Changes of the state (online, degraded, ...)."),
+            quarantined: make.counter(
+                "transactions_quarantined_total",
+                "Transactions kept aside because their signer is not trusted here.",
+            ),
+            equivocations: make
+                .counter("equivocations_total", "Times that an origin used one number for two transactions."),
             evidence: make.counters("evidence_total", "Evidence against peers.", "kind"),
         };
         let frames = Frames {
@@ -213,6 +225,7 @@ impl Metrics {
             ),
             caught_up: make
                 .gauge("caught_up", "1 once a reconciliation has ended with nothing missing here."),
+            quarantine: make.gauge("quarantine_transactions", "Transactions kept aside now."),
             fetches: make.gauge("fetches_pending", "Bodies being fetched."),
             store_writable: make.gauge("store_writable", "1 while the store accepts."),
             store_transactions: make.gauge("store_transactions", "Transactions held."),
@@ -293,6 +306,9 @@ impl Metrics {
             Event::TooOld { .. } => to.too_old.inc(),
             Event::Expired { removed, .. } => to.expired.inc_by(*removed),
             Event::StoreFault { fault: Some(_) } => to.store_faults.inc(),
+            Event::StateChanged { .. } => to.state_changes.inc(),
+            Event::Quarantined { .. } => to.quarantined.inc(),
+            Event::Equivocation { .. } => to.equivocations.inc(),
             Event::SyncEnded { received, sent, .. } => {
                 to.sync_rounds.inc();
                 to.sync_received.inc_by(*received);
@@ -300,7 +316,9 @@ impl Metrics {
             }
             Event::Evidence { kind, .. } => to.evidence.with_label_values(&[kind.as_str()]).inc(),
             // Shown by gauges.
-            Event::RowsChanged { .. } | Event::StoreFault { fault: None } => {}
+            Event::RowsChanged { .. }
+            | Event::QuarantineReleased { .. }
+            | Event::StoreFault { fault: None } => {}
         }
     }
 
@@ -341,6 +359,7 @@ impl Metrics {
             to.submissions.set(status.submissions_pending as i64);
             to.outbox.set(i64::try_from(status.outbox).unwrap_or(i64::MAX));
             to.caught_up.set(i64::from(status.caught_up));
+            to.quarantine.set(status.quarantined as i64);
             to.fetches.set(status.fetches_pending as i64);
             to.store_writable.set(i64::from(status.store_fault.is_none()));
         }

@@ -10,11 +10,12 @@ use sorcha_peer_core::tree::Body;
 use sorcha_peer_core::types::{PeerId, WallTime};
 use tokio::sync::oneshot;
 
+use super::cursors::CursorState;
 use super::fault::Broken;
 use super::retention::{Account, Limits, Remover};
 use super::schema::{
-    CERTIFICATE_TIMES, CERTIFICATES, CURSORS, IDS, KEY_TIMES, KEYS, LOG, META, ORDER, RECORDS, SEGMENTS,
-    SUMMARY, TREES,
+    CERTIFICATE_TIMES, CERTIFICATES, CURSORS, CURSORS_AHEAD, IDS, KEY_TIMES, KEYS, LOG, META, ORDER, RECORDS,
+    SEGMENTS, SUMMARY, TREES,
 };
 use super::{buckets, cursors, envelope, keys, records};
 
@@ -35,7 +36,9 @@ pub(super) enum Operation {
         done: Done,
     },
     /// A cursor's new position; awaited.
-    Acknowledge { name: String, position: u64, done: oneshot::Sender<Result<(), StoreFault>> },
+    Acknowledge { name: String, state: CursorState, done: oneshot::Sender<Result<(), StoreFault>> },
+    /// A cursor that nobody wants any more; awaited.
+    DeleteCursor { name: String, done: oneshot::Sender<Result<bool, StoreFault>> },
     /// A step of retention; awaited.
     Expire { limits: Limits, done: ExpireDone },
     /// A peer's record; rides along with the next group.
@@ -47,7 +50,10 @@ pub(super) enum Operation {
 impl Operation {
     /// Whether somebody waits for it.
     pub(super) fn is_awaited(&self) -> bool {
-        matches!(self, Self::Persist { .. } | Self::Acknowledge { .. } | Self::Expire { .. })
+        matches!(
+            self,
+            Self::Persist { .. } | Self::Acknowledge { .. } | Self::DeleteCursor { .. } | Self::Expire { .. }
+        )
     }
 
     /// Bytes that it holds in the queue and about as many as it will write.
@@ -56,7 +62,8 @@ impl Operation {
             Self::Persist { envelope, body, .. } => {
                 body.bytes().len() + envelope.signed().len() + envelope.certificate().len() + 256
             }
-            Self::Acknowledge { name, .. } => name.len() + 64,
+            Self::Acknowledge { name, state, .. } => name.len() + 64 + 16 * state.ahead.len(),
+            Self::DeleteCursor { name, .. } => name.len() + 64,
             Self::Remember(record) => record.signed.len() + record.certificate.len() + 256,
             Self::Forget(_) | Self::Expire { .. } => 64,
         }
@@ -69,6 +76,7 @@ impl Operation {
             Self::Expire { done, .. } => done(Err(fault.clone())),
             // Whoever asked may have gone away; the same holds below.
             Self::Acknowledge { done, .. } => drop(done.send(Err(fault.clone()))),
+            Self::DeleteCursor { done, .. } => drop(done.send(Err(fault.clone()))),
             Self::Remember(_) | Self::Forget(_) => {}
         }
     }
@@ -81,6 +89,7 @@ impl Operation {
             (Self::Acknowledge { done, .. }, Outcome::Moved(result)) => {
                 drop(done.send(result.map_err(StoreFault::Failed)));
             }
+            (Self::DeleteCursor { done, .. }, Outcome::Deleted(found)) => drop(done.send(Ok(found))),
             (operation, Outcome::Invalid(detail)) => operation.refuse(&StoreFault::Failed(detail)),
             _ => {}
         }
@@ -95,6 +104,8 @@ pub(super) enum Outcome {
     Moved(Result<(), String>),
     /// How far retention came.
     Expired(Expired),
+    /// Whether there was such a cursor.
+    Deleted(bool),
     /// It contradicts itself; nothing was written for it.
     Invalid(String),
     /// Nobody waits.
@@ -129,7 +140,8 @@ pub(super) fn apply(
     let mut ids = txn.open_table(IDS)?;
     let mut order = txn.open_table(ORDER)?;
     let mut summary = txn.open_table(SUMMARY)?;
-    let mut cursors = txn.open_table(CURSORS)?;
+    let mut cursors =
+        cursors::Cursors { positions: txn.open_table(CURSORS)?, ahead: txn.open_table(CURSORS_AHEAD)? };
     let mut records = txn.open_table(RECORDS)?;
     let mut keys = keys::Writer { keys: txn.open_table(KEYS)?, times: txn.open_table(KEY_TIMES)? };
     let mut entries = envelope::Writer {
@@ -168,9 +180,13 @@ pub(super) fn apply(
                 }
                 Outcome::At(position)
             }
-            Operation::Acknowledge { name, position, .. } => {
+            Operation::Acknowledge { name, state, .. } => {
                 // What is not there yet cannot have been processed: a cursor never skips the future.
-                let moved = cursors::advance(&mut cursors, name, (*position).min(account.head))?;
+                let held =
+                    |run: &(u64, u64)| (run.0 <= account.head).then_some((run.0, run.1.min(account.head)));
+                let ahead = state.ahead.iter().filter_map(held).collect();
+                let state = CursorState { position: state.position.min(account.head), ahead };
+                let moved = cursors.advance(name, &state)?;
                 changed |= moved.as_ref().is_ok_and(|moved| *moved);
                 Outcome::Moved(moved.map(|_| ()))
             }
@@ -181,6 +197,11 @@ pub(super) fn apply(
                 removed += expired.removed;
                 trimmed = !expired.more;
                 Outcome::Expired(expired)
+            }
+            Operation::DeleteCursor { name, .. } => {
+                let found = cursors.delete(name)?;
+                changed |= found;
+                Outcome::Deleted(found)
             }
             Operation::Remember(record) => {
                 changed |= records::remember(&mut records, record)?;

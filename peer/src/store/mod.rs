@@ -42,6 +42,7 @@ use sorcha_peer_core::types::{Hash, PeerId, TxId, WallTime};
 use tokio::sync::{oneshot, watch};
 
 pub use self::check::check;
+pub use self::cursors::{CursorState, Run};
 pub use self::fault::OpenError;
 use self::fault::guarded;
 pub use self::figures::figures;
@@ -50,6 +51,21 @@ use self::open::{Backing, FileBacking};
 pub use self::repair::repair;
 pub use self::report::{CheckReport, CursorFigure, Fault, FaultKind, Lost, RepairReport, StoreReport};
 use self::shared::Shared;
+
+/// What is answered where the writer ends first.
+const CURSOR_UNANSWERED: &str = "the writer ended before the cursor was durable";
+
+/// The tables of the cursors on a snapshot.
+fn cursors_of(
+    snapshot: &redb::ReadTransaction,
+) -> Result<cursors::Cursors<CursorPositions, CursorsAhead>, fault::Broken> {
+    let (positions, ahead) =
+        (snapshot.open_table(schema::CURSORS)?, snapshot.open_table(schema::CURSORS_AHEAD)?);
+    Ok(cursors::Cursors { positions, ahead })
+}
+
+type CursorPositions = redb::ReadOnlyTable<&'static str, u64>;
+type CursorsAhead = redb::ReadOnlyTable<&'static str, &'static [u8]>;
 
 /// Where and how.
 #[derive(Debug, Clone)]
@@ -326,16 +342,36 @@ impl Store {
 
     /// Last acknowledged position of a named cursor.
     pub fn cursor(&self, name: &str) -> Result<Option<u64>, StoreFault> {
-        self.shared.read(|snapshot| Ok(cursors::read(&snapshot.open_table(schema::CURSORS)?, name)?))
+        Ok(self.cursor_state(name)?.map(|state| state.position))
+    }
+
+    /// All that was acknowledged of a named cursor.
+    pub fn cursor_state(&self, name: &str) -> Result<Option<CursorState>, StoreFault> {
+        self.shared.read(|snapshot| Ok(cursors_of(snapshot)?.read(name)?))
+    }
+
+    /// All named cursors, by name.
+    pub fn cursors(&self) -> Result<Vec<(String, CursorState)>, StoreFault> {
+        self.shared.read(|snapshot| Ok(cursors_of(snapshot)?.all()?))
+    }
+
+    /// Removes a named cursor; answers whether there was one, when that is durable.
+    pub async fn delete_cursor(&self, name: &str) -> Result<bool, StoreFault> {
+        let (done, answer) = oneshot::channel();
+        self.shared.queue.push(Operation::DeleteCursor { name: name.to_owned(), done });
+        answer.await.unwrap_or_else(|_| Err(StoreFault::Failed(CURSOR_UNANSWERED.to_owned())))
     }
 
     /// Moves a cursor (never back, never past the head) and answers when that is durable.
     pub async fn acknowledge(&self, name: &str, position: u64) -> Result<(), StoreFault> {
+        self.acknowledge_runs(name, CursorState { position, ahead: Vec::new() }).await
+    }
+
+    /// The same, with positions beyond the first that is not acknowledged.
+    pub async fn acknowledge_runs(&self, name: &str, state: CursorState) -> Result<(), StoreFault> {
         let (done, answer) = oneshot::channel();
-        self.shared.queue.push(Operation::Acknowledge { name: name.to_owned(), position, done });
-        answer.await.unwrap_or_else(|_| {
-            Err(StoreFault::Failed("the writer ended before the cursor was durable".to_owned()))
-        })
+        self.shared.queue.push(Operation::Acknowledge { name: name.to_owned(), state, done });
+        answer.await.unwrap_or_else(|_| Err(StoreFault::Failed(CURSOR_UNANSWERED.to_owned())))
     }
 
     /// Figures.

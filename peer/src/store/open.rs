@@ -20,8 +20,8 @@ use super::fault::{Broken, OpenError, is_full};
 use super::overlay::Overlay;
 use super::retention::Account;
 use super::schema::{
-    CERTIFICATE_TIMES, CERTIFICATES, CURSORS, IDS, KEY_TIMES, KEYS, LOG, META, META_INCARNATION, META_SCHEMA,
-    ORDER, RECORDS, SCHEMA, SEGMENTS, SUMMARY, TREES, VERIFY_BYTES_MAX,
+    CERTIFICATE_TIMES, CERTIFICATES, CURSORS, CURSORS_AHEAD, IDS, KEY_TIMES, KEYS, LOG, META,
+    META_INCARNATION, META_SCHEMA, ORDER, RECORDS, SCHEMA, SEGMENTS, SUMMARY, TREES, VERIFY_BYTES_MAX,
 };
 use super::{buckets, migrate, records};
 use crate::clock::wall_now;
@@ -260,6 +260,7 @@ fn lay_out(database: &Database) -> Result<(), Broken> {
     txn.open_table(KEYS)?;
     txn.open_table(KEY_TIMES)?;
     txn.open_table(CURSORS)?;
+    txn.open_table(CURSORS_AHEAD)?;
     txn.open_table(RECORDS)?;
     txn.commit()?;
     Ok(())
@@ -275,6 +276,8 @@ pub(super) fn begin(database: &Database) -> Result<Start, Broken> {
         meta.insert(META_INCARNATION, new)?;
         new
     };
+    // Younger than the first stores of this version.
+    txn.open_table(CURSORS_AHEAD)?;
     txn.commit()?;
     let snapshot = database.begin_read()?;
     Ok(Start {

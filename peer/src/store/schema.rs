@@ -46,6 +46,8 @@ pub(super) const KEYS: TableDefinition<&str, (u64, &[u8; 32])> = TableDefinition
 pub(super) const KEY_TIMES: TableDefinition<(u64, &str), ()> = TableDefinition::new("key_times");
 /// Cursor -> last acknowledged position.
 pub(super) const CURSORS: TableDefinition<&str, u64> = TableDefinition::new("cursors");
+/// Cursor -> runs of positions acknowledged beyond its position: pairs of little-endian numbers, both included.
+pub(super) const CURSORS_AHEAD: TableDefinition<&str, &[u8]> = TableDefinition::new("cursors_ahead");
 /// Peer id -> encoded `SignedRecord`.
 pub(super) const RECORDS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("records");
 
@@ -82,6 +84,8 @@ pub(super) const COMPACT_PART: u64 = 3;
 pub(super) const COMPACT_LIVE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Cursors held; a new one beyond is refused (guess: an application has a handful).
 pub(super) const CURSORS_MAX: u64 = 4096;
+/// Runs acknowledged beyond a cursor's position: twice what a subscription holds back at most, and 64 KiB.
+pub(super) const CURSOR_RUNS_MAX: usize = 4096;
 /// Operations waiting for the writer; beyond it `persist` is refused at once (guess: a second's work).
 pub(super) const QUEUE_OPS_MAX: usize = 16_384;
 /// Bytes waiting for the writer; beyond it `persist` is refused, unless nothing else waits (guess).

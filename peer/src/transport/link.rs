@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::io::{PeerInfo, spoken};
-use super::queue::Queue;
+use super::queue::{Queue, Total};
 
 /// From a link's orderly close until its connection is cut, whatever is still queued (a guess: two round trips
 /// on the worst line, and some).
@@ -63,13 +63,22 @@ pub(super) struct Links {
     next: AtomicU64,
     at_most: usize,
     inputs: mpsc::Sender<Input>,
+    /// On the queues of all links.
+    queued: Total,
     /// Told whenever a link goes.
     fewer: Notify,
 }
 
 impl Links {
     pub(super) fn new(at_most: usize, inputs: mpsc::Sender<Input>) -> Self {
-        Self { by_id: Mutex::default(), next: AtomicU64::new(1), at_most, inputs, fewer: Notify::new() }
+        Self {
+            by_id: Mutex::default(),
+            next: AtomicU64::new(1),
+            at_most,
+            inputs,
+            queued: Total::default(),
+            fewer: Notify::new(),
+        }
     }
 
     pub(super) fn get(&self, id: LinkId) -> Option<Arc<Link>> {
@@ -103,7 +112,7 @@ impl Links {
         }
         let id = LinkId(self.next.fetch_add(1, Ordering::Relaxed));
         let link = Arc::new(Link {
-            queue: Queue::default(),
+            queue: Queue::new(self.queued.clone()),
             connection: info.connection.clone(),
             ended: OnceLock::new(),
             gone: CancellationToken::new(),

@@ -1,7 +1,8 @@
 //! What a link has still to send: a queue per class with a bound in bytes, most urgent class first.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use futures::task::AtomicWaker;
@@ -20,11 +21,22 @@ pub(super) const fn bytes_max(class: Class) -> usize {
 /// What a queued frame takes beside its encoded bytes: a flood of small ones counts as what it is.
 const FRAME_TAKES: usize = size_of::<(v1::Frame, usize)>();
 
+/// Bytes that all links may have queued together. Over it a link that has more than its `SHARE_MIN` queued is closed as
+/// too slow when it is sent more: slow readers go, and those that keep up stay. Guess: a small pod has room for it.
+pub(super) const ALL_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// So much a link may always have queued: a few frames of the largest size.
+pub(super) const SHARE_MIN: usize = 128 * 1024;
+
+/// Bytes queued on all links.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Total(Arc<AtomicUsize>);
+
 /// Queues by urgency. Pushing never waits.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     state: Mutex<State>,
     reader: AtomicWaker,
+    total: Total,
 }
 
 #[derive(Debug, Default)]
@@ -40,15 +52,41 @@ struct Lane {
     bytes: usize,
 }
 
-/// A class is over its bound.
+/// A queue is over a bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the other side reads too slowly: {bytes} bytes of class {class:?} are queued, at most {} may be", bytes_max(*class))]
-pub(super) struct Overflow {
-    class: Class,
-    bytes: usize,
+pub(super) enum Overflow {
+    /// A class.
+    #[error("the other side reads too slowly: {bytes} bytes of class {class:?} are queued, at most {} may be", bytes_max(*class))]
+    Class {
+        /// Which.
+        class: Class,
+        /// With the frame that did not fit.
+        bytes: usize,
+    },
+    /// All links together.
+    #[error(
+        "the other side reads too slowly: {bytes} bytes are queued for it, and {all} for all links, of which at most {ALL_BYTES_MAX} may be"
+    )]
+    All {
+        /// On this link.
+        bytes: usize,
+        /// On all.
+        all: usize,
+    },
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.abort();
+    }
 }
 
 impl Queue {
+    /// One of those that are counted together.
+    pub(super) fn new(total: Total) -> Self {
+        Self { state: Mutex::default(), reader: AtomicWaker::new(), total }
+    }
+
     /// Queues a frame of this encoded length; drops it where the queue is finished.
     pub(super) fn push(&self, class: Class, frame: v1::Frame, bytes: usize) -> Result<(), Overflow> {
         let bytes = bytes + FRAME_TAKES;
@@ -56,11 +94,17 @@ impl Queue {
         if state.finished {
             return Ok(());
         }
+        let queued: usize = bytes + state.lanes.iter().map(|lane| lane.bytes).sum::<usize>();
         let lane = &mut state.lanes[class as usize];
-        lane.bytes += bytes;
-        if lane.bytes > bytes_max(class) {
-            return Err(Overflow { class, bytes: lane.bytes });
+        if lane.bytes + bytes > bytes_max(class) {
+            return Err(Overflow::Class { class, bytes: lane.bytes + bytes });
         }
+        let all = bytes + self.total.0.load(Ordering::Relaxed);
+        if all > ALL_BYTES_MAX && queued > SHARE_MIN {
+            return Err(Overflow::All { bytes: queued, all });
+        }
+        self.total.0.fetch_add(bytes, Ordering::Relaxed);
+        lane.bytes += bytes;
         lane.frames.push_back((frame, bytes));
         drop(state);
         self.reader.wake();
@@ -77,6 +121,8 @@ impl Queue {
     pub(super) fn abort(&self) {
         let mut state = self.lock();
         state.finished = true;
+        let queued: usize = state.lanes.iter().map(|lane| lane.bytes).sum();
+        self.total.0.fetch_sub(queued, Ordering::Relaxed);
         state.lanes = Default::default();
         drop(state);
         self.reader.wake();
@@ -89,6 +135,7 @@ impl Queue {
         for lane in &mut state.lanes {
             if let Some((frame, bytes)) = lane.frames.pop_front() {
                 lane.bytes -= bytes;
+                self.total.0.fetch_sub(bytes, Ordering::Relaxed);
                 return Poll::Ready(Some(frame));
             }
         }
@@ -136,6 +183,28 @@ mod tests {
         assert!(error.contains("the other side reads too slowly: "), "{error}");
         queue.push(Class::Bulk, frame(3), bytes_max(Class::Bulk) - FRAME_TAKES).unwrap();
         assert!(queue.push(Class::Bulk, frame(4), 1).is_err());
+    }
+
+    #[test]
+    fn whatever_the_number_of_slow_links_memory_is_bounded_and_fast_links_stay() {
+        let total = Total::default();
+        let (chunk, mut refused) = (16 * 1024, 0);
+        let slow: Vec<Queue> = (0..64).map(|_| Queue::new(total.clone())).collect();
+        for sequence in 0..256 {
+            for queue in &slow {
+                refused += u32::from(queue.push(Class::Bulk, frame(sequence), chunk).is_err());
+            }
+        }
+        assert!(refused > 0, "64 links of 4 MiB each are more than all may have");
+        assert!(total.0.load(Ordering::Relaxed) <= ALL_BYTES_MAX);
+        let fast = Queue::new(total.clone());
+        for sequence in 0..1_000 {
+            fast.push(Class::Bulk, frame(sequence), chunk).expect("it keeps up");
+            assert_eq!(pop(&fast), Poll::Ready(Some(sequence)));
+        }
+        slow[0].push(Class::Bulk, frame(1), chunk).expect_err("a slow one is closed");
+        drop(slow);
+        assert_eq!(total.0.load(Ordering::Relaxed), 0, "what is dropped is given back");
     }
 
     #[test]

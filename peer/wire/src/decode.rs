@@ -184,6 +184,7 @@ fn hello(hello: v1::Hello) -> Result<Hello, FrameError> {
         received: hello.received,
         rows: rows("hello.rows", hello.rows)?,
         record: hello.record.map(decode_record).transpose()?.map(Arc::new),
+        keeps_nothing: hello.keeps_nothing,
     })
 }
 

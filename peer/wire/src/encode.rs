@@ -94,6 +94,7 @@ fn body(message: &Message) -> Option<v1::frame::Body> {
             received: hello.received,
             rows: hello.rows,
             record: hello.record.as_deref().map(signed_record),
+            keeps_nothing: hello.keeps_nothing,
         }),
         Message::Ack => Body::AckOnly(v1::Ack {}),
         Message::Ping { nonce } => Body::Ping(v1::Ping { nonce: *nonce }),

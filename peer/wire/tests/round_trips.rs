@@ -133,6 +133,7 @@ fn message() -> impl Strategy<Value = Message> {
                         received,
                         rows,
                         record,
+                        keeps_nothing: false,
                     })
                 }
             ),
@@ -263,6 +264,7 @@ fn what_breaks_a_bound_is_named() {
         received: 0,
         rows: 1,
         record: None,
+        keeps_nothing: false,
     });
     check(
         |body| {

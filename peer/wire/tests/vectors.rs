@@ -11,7 +11,7 @@ use sorcha_peer_core::envelope::{Envelope, Header, Record, SignedRecord};
 use sorcha_peer_core::message::{
     Frame, Hello, Message, Push, Sync, SyncBound, SyncContent, SyncRange, short_id,
 };
-use sorcha_peer_core::tree::Body;
+use sorcha_peer_core::tree::{self, Body};
 use sorcha_peer_core::types::{Address, PeerId, TxId, WallTime};
 use sorcha_peer_wire::{
     decode_frame, decode_header, decode_record_bytes, encode_frame, encode_header, encode_record,
@@ -76,6 +76,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
         received: 0,
         rows: 8,
         record: Some(Arc::new(record())),
+        keeps_nothing: false,
     };
     let messages = [
         ("hello", Message::Hello(hello)),
@@ -163,5 +164,26 @@ fn this_version_reads_the_bytes_of_the_vectors() {
     let stored = read("frames");
     for (name, frame) in frames() {
         assert_eq!(decode_frame(bytes(&stored[name])), Ok(frame), "{name}");
+    }
+}
+
+/// The file was computed by another implementation, of the RFC's own recursive definition.
+#[test]
+fn trees_and_proofs_are_those_of_the_vectors() {
+    let vectors = std::fs::read(path("tree")).expect("the vectors are there");
+    let vectors: Value = serde_json::from_slice(&vectors).expect("JSON");
+    for vector in vectors["trees"].as_array().expect("a list") {
+        let number = |name: &str| vector[name].as_u64().expect("a number");
+        let (bytes, index, chunks) = (number("bytes"), number("index"), number("chunks"));
+        let body: Vec<u8> = (0..bytes).map(|at| ((at * 7 + 3) % 251) as u8).collect();
+        let body = Body::new(Bytes::from(body));
+        assert_eq!(hex::encode(body.root().as_bytes()), vector["root"], "{bytes} bytes");
+        assert_eq!(tree::chunk_count(bytes), chunks);
+        let leaf = body.leaves()[index as usize];
+        assert_eq!(hex::encode(leaf.as_bytes()), vector["leaf"]);
+        let proof = tree::proof(body.leaves(), index as usize).expect("within the body");
+        let shown: Vec<String> = proof.iter().map(|hash| hex::encode(hash.as_bytes())).collect();
+        assert_eq!(json!(shown), vector["proof"], "{bytes} bytes, chunk {index}");
+        assert!(tree::verify(leaf, index, chunks, &proof, &body.root()));
     }
 }

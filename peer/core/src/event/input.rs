@@ -1,6 +1,7 @@
 //! What happens in the world, and what effects answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -18,6 +19,29 @@ pub enum Input {
     Tick,
     /// A local application wants a transaction accepted.
     Submit(Submit),
+    /// Somebody wants to know when this many other peers hold a transaction durably.
+    AwaitHolders {
+        /// Comes back in [`Output::HoldersReply`].
+        token: u64,
+        /// Of a transaction that is held here.
+        id: TxId,
+        /// Answered as soon as this many others hold it (at most 64).
+        wanted: u32,
+        /// Answered after this time in any case; zero: at once, with what is known.
+        wait: Duration,
+    },
+    /// What is trusted has changed: what was kept aside for its signer is looked at again.
+    TrustChanged,
+    /// Bring these to other peers now; those that are not in the outbox are passed over.
+    RetryOutbox {
+        /// Which.
+        ids: Vec<TxId>,
+    },
+    /// Do not follow these any more; they stay in the store.
+    DiscardOutbox {
+        /// Which.
+        ids: Vec<TxId>,
+    },
     /// Answer to [`Output::Seal`].
     Sealed {
         /// Of the effect.

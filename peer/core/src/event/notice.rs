@@ -3,6 +3,7 @@
 use super::{DialError, StoreFault};
 use crate::message::LinkPeer;
 use crate::types::{Address, LinkId, PeerId, TxId, WallTime};
+use crate::view::State;
 
 /// What happened, for people and metrics. Names of variants are stable words in logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +87,40 @@ pub enum Event {
     StoreFault {
         /// `None`: it works again.
         fault: Option<StoreFault>,
+    },
+    /// How well the peer is linked has changed.
+    StateChanged {
+        /// Before.
+        from: State,
+        /// Now.
+        to: State,
+    },
+    /// A transaction is kept aside: its signer is not trusted here.
+    Quarantined {
+        /// Which.
+        id: TxId,
+        /// Who signed it, as it says.
+        origin: PeerId,
+        /// As a sentence.
+        reason: String,
+    },
+    /// Transactions that were kept aside are looked at again.
+    QuarantineReleased {
+        /// How many.
+        count: usize,
+    },
+    /// An origin has published two transactions under one number; both are held.
+    Equivocation {
+        /// Whose they are.
+        origin: PeerId,
+        /// Of the origin.
+        incarnation: u64,
+        /// The number.
+        sequence: u64,
+        /// Held before.
+        first: TxId,
+        /// Came now.
+        second: TxId,
     },
     /// A round of reconciliation ended.
     SyncEnded {

@@ -129,6 +129,13 @@ pub enum Output {
         /// The id, durable, or why not.
         result: Result<Accepted, SubmitRefused>,
     },
+    /// Answer to [`Input::AwaitHolders`].
+    HoldersReply {
+        /// Of the question.
+        token: u64,
+        /// Other peers that are known to hold it; at most 64 are counted.
+        holders: u32,
+    },
     /// For logs, metrics and those who watch.
     Event(Event),
 }

@@ -205,6 +205,8 @@ pub(crate) struct Session {
     pub(crate) reachable: bool,
     /// It stood for its peer at some time.
     pub(crate) stood: bool,
+    /// What it stores is durable: it counts as a holder.
+    pub(crate) keeps: bool,
     /// The store is asked what this side holds, for the other; one question at a time.
     pub(crate) is_asking: bool,
     pinged: Option<Time>,
@@ -258,6 +260,7 @@ impl Session {
             bulk: Bulk::default(),
             reachable: true,
             stood: false,
+            keeps: true,
             is_asking: false,
             pinged: None,
             unanswered: None,

@@ -4,12 +4,13 @@
 //! when a round of reconciliation has covered it. What was held before this start counts until a round has covered
 //! it: how far it had spread is not written down.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::types::bounds::IDS_PER_FRAME_MAX;
-use crate::types::{Time, TxId, WallTime};
-use crate::view::Size;
+use crate::types::{PeerId, Time, TxId, WallTime};
+use crate::view::{OutboxView, Size};
 
 /// Ids followed one by one, 5 MB; further ones are counted and wait for a round of reconciliation.
 const FOLLOWED_MAX: usize = 65_536;
@@ -18,18 +19,33 @@ const FOLLOWED_MAX: usize = 65_536;
 const ASK_AFTER: Duration = Duration::from_secs(1);
 /// Between two questions to which no answer has come. Guess: a few round trips and a read of a store.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// Linked peers that have said so often that they do not hold it will not take it, where also `UNDELIVERABLE_AFTER` has
+/// passed. Guess: a large body on a slow line is given minutes, since its questions are as rare as those of all others.
+const DENIED_MIN: u32 = 10;
+/// See `DENIED_MIN`.
+const UNDELIVERABLE_AFTER: Duration = Duration::from_secs(60);
+
+/// One of them.
+#[derive(Debug)]
+struct Followed {
+    at: Time,
+    /// Where that is known.
+    published: Option<WallTime>,
+    denied: u32,
+}
 
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    /// Since when, and when they were published where that is known.
-    followed: BTreeMap<TxId, (Time, Option<WallTime>)>,
+    followed: BTreeMap<TxId, Followed>,
     by_age: BTreeSet<(Time, TxId)>,
     /// Counted only: from earlier starts, or beyond the bound.
     uncounted: u64,
     /// The last of those came here.
     uncounted_at: Time,
     asked: Option<Time>,
+    /// The last question, until it is answered.
+    question: Option<(PeerId, Vec<TxId>)>,
 }
 
 impl Outbox {
@@ -60,7 +76,8 @@ impl Outbox {
         if self.followed.len() >= FOLLOWED_MAX {
             self.uncounted += 1;
             self.uncounted_at = now;
-        } else if self.followed.insert(id, (now, published)).is_none() {
+        } else if let Entry::Vacant(entry) = self.followed.entry(id) {
+            entry.insert(Followed { at: now, published, denied: 0 });
             self.by_age.insert((now, id));
         }
     }
@@ -71,13 +88,13 @@ impl Outbox {
         if self.uncounted > 0 {
             return Some(WallTime::default());
         }
-        let published = self.followed.values().map(|(_, published)| published.unwrap_or_default());
+        let published = self.followed.values().map(|followed| followed.published.unwrap_or_default());
         published.filter(|published| *published >= lowest || *published == WallTime::default()).min()
     }
 
     /// Retention has removed everything published before `floor`.
     pub(crate) fn expired(&mut self, floor: WallTime) {
-        let gone = |(_, published): &(Time, Option<WallTime>)| published.is_some_and(|at| at < floor);
+        let gone = |followed: &Followed| followed.published.is_some_and(|at| at < floor);
         let ids: Vec<TxId> =
             self.followed.iter().filter(|(_, followed)| gone(followed)).map(|(id, _)| *id).collect();
         for id in ids {
@@ -87,8 +104,8 @@ impl Outbox {
 
     /// Another peer holds it.
     pub(crate) fn confirmed(&mut self, id: &TxId) {
-        if let Some((at, _)) = self.followed.remove(id) {
-            self.by_age.remove(&(at, *id));
+        if let Some(followed) = self.followed.remove(id) {
+            self.by_age.remove(&(followed.at, *id));
         }
     }
 
@@ -99,7 +116,7 @@ impl Outbox {
         let old: Vec<TxId> =
             self.by_age.iter().take_while(|(at, _)| *at < began).map(|(_, id)| *id).collect();
         let compared = |id: &TxId| {
-            self.followed.get(id).is_some_and(|(_, published)| published.is_none_or(|at| at >= floor))
+            self.followed.get(id).is_some_and(|followed| followed.published.is_none_or(|at| at >= floor))
         };
         let held: Vec<TxId> = old.into_iter().filter(|id| !kept.contains(id) && compared(id)).collect();
         for id in held {
@@ -125,9 +142,45 @@ impl Outbox {
         old.take(IDS_PER_FRAME_MAX).map(|(_, id)| *id).collect()
     }
 
-    /// Somebody was asked.
-    pub(crate) fn asked(&mut self, now: Time) {
+    /// Somebody was asked about these.
+    pub(crate) fn asked(&mut self, peer: Option<PeerId>, ids: &[TxId], now: Time) {
         self.asked = Some(now);
+        self.question = peer.map(|peer| (peer, ids.to_vec()));
+    }
+
+    /// A peer has said which it holds: of what it was asked about it does not hold the rest.
+    pub(crate) fn denied(&mut self, peer: &PeerId, held: &[TxId]) {
+        let Some((_, ids)) = self.question.take_if(|(asked, _)| asked == peer) else { return };
+        for id in ids.iter().filter(|id| !held.contains(id)) {
+            if let Some(followed) = self.followed.get_mut(id) {
+                followed.denied = followed.denied.saturating_add(1);
+            }
+        }
+    }
+
+    /// It is to be brought to others once more. Answers whether it is followed.
+    pub(crate) fn retry(&mut self, id: &TxId) -> bool {
+        let Some(followed) = self.followed.get_mut(id) else { return false };
+        followed.denied = 0;
+        true
+    }
+
+    /// The oldest of them, for people.
+    pub(crate) fn views(&self, limit: usize, now: Time) -> Vec<OutboxView> {
+        let view = |(at, id): &(Time, TxId)| {
+            let (age, denied) = (now.since(*at), self.followed.get(id).map_or(0, |followed| followed.denied));
+            let stuck = denied >= DENIED_MIN && age >= UNDELIVERABLE_AFTER;
+            let undeliverable = if stuck {
+                format!(
+                    "linked peers have said {denied} times that they do not hold it: look there for quarantine, a full store, \
+                     or a clock that is behind"
+                )
+            } else {
+                String::new()
+            };
+            OutboxView { id: *id, age, denied, undeliverable }
+        };
+        self.by_age.iter().take(limit).map(view).collect()
     }
 
     /// An answer came: the next question need not wait for it.
@@ -187,7 +240,7 @@ mod tests {
         assert_eq!(outbox.len(), 3, "1 is covered; 3 and 4 are younger than the round");
         assert_eq!(outbox.due(at(1_199)), []);
         assert_eq!(outbox.due(at(1_300)), [id(2), id(3)]);
-        outbox.asked(at(1_300));
+        outbox.asked(None, &[], at(1_300));
         assert_eq!(outbox.due(at(3_299)), []);
         assert_eq!(outbox.due(at(3_300)).len(), 3);
         outbox.answered();
@@ -204,6 +257,28 @@ mod tests {
         outbox.confirmed(&id(7));
         outbox.covered(at(3), wall(0), &[]);
         assert_eq!(outbox.len(), 0);
+    }
+
+    #[test]
+    fn what_linked_peers_keep_denying_is_called_undeliverable_until_it_is_retried() {
+        let (mut outbox, peer) = (Outbox::new(0), PeerId::of_uri("spiffe://test/test/other"));
+        outbox.accepted(id(1), wall(1), at(0));
+        outbox.accepted(id(2), wall(2), at(0));
+        for round in 1..=u64::from(DENIED_MIN) {
+            outbox.asked(Some(peer), &[id(1)], at(round * 2_000));
+            outbox.denied(&PeerId::of_uri("spiffe://test/test/another"), &[]);
+            outbox.denied(&peer, &[]);
+            outbox.denied(&peer, &[]);
+        }
+        let stuck = |outbox: &Outbox, ms: u64| -> Vec<bool> {
+            let mut views = outbox.views(9, at(ms));
+            views.sort_by_key(|view| view.id != id(1));
+            views.iter().map(|view| !view.undeliverable.is_empty()).collect()
+        };
+        assert_eq!(stuck(&outbox, 59_999), [false, false], "it is given a minute");
+        assert_eq!(stuck(&outbox, 60_000), [true, false], "nobody was asked about the other one");
+        assert!(outbox.retry(&id(1)) && !outbox.retry(&id(3)));
+        assert_eq!(stuck(&outbox, 60_000), [false, false]);
     }
 
     #[test]

@@ -55,6 +55,7 @@ fn hello(network: &str) -> Message {
         received: 0,
         rows: 4,
         record: None,
+        keeps_nothing: false,
     })
 }
 

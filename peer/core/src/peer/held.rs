@@ -1,15 +1,21 @@
 //! What other peers are known to hold: the outbox, catching up, and draining.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rand::seq::IndexedRandom;
+use bytes::Bytes;
+use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::{Peer, Phase, Purpose, Timer};
-use crate::event::{Class, Output};
-use crate::message::Message;
+use crate::envelope::Envelope;
+use crate::event::{Class, LoadWhat, Output};
+use crate::message::{Message, Push};
 use crate::outbox::drain::Drain;
+use crate::outbox::holders::Answer;
 use crate::sync::schedule::{Round, Side};
-use crate::types::{LinkId, Now, PeerId, TxId};
+use crate::types::bounds::IDS_PER_FRAME_MAX;
+use crate::types::{LinkId, Now, PeerId, TxId, WallTime};
 use crate::view::DrainView;
 
 /// A drain looks this often at what it waits for: somebody waits for its end. Guess: a few round trips.
@@ -19,10 +25,18 @@ const DRAIN_ROUND_EVERY: Duration = Duration::from_secs(1);
 /// A peer that has just started looks this soon for somebody who has what the last round did not bring. Guess.
 const CATCH_UP_AFTER: Duration = Duration::from_millis(300);
 
+/// A retry goes to this many links at most: one holder is enough to leave the outbox. Guess.
+const RETRY_LINKS_MAX: usize = 8;
+
 impl Peer {
     /// Another peer holds these transactions of this one's.
     pub(super) fn confirmed(&mut self, peer: &PeerId, ids: &[TxId]) {
+        if !self.keeps(peer) {
+            return;
+        }
         for id in ids {
+            let answers = self.holders.confirmed(peer, id);
+            self.answer_holders(answers);
             self.outbox.confirmed(id);
             if let Some(drain) = &mut self.drain {
                 drain.confirmed(peer, id);
@@ -30,13 +44,23 @@ impl Peer {
         }
     }
 
+    /// What this peer stores is durable, as far as it says.
+    fn keeps(&self, peer: &PeerId) -> bool {
+        self.links.of(peer).is_none_or(|session| session.keeps)
+    }
+
     /// A round ended: what it says of both sides.
     pub(super) fn learn_from(&mut self, side: Side, round: &Round, now: Now) {
         if side == Side::Answer {
             return;
         }
-        if round.is_complete() {
+        if round.is_complete() && self.keeps(&round.peer) {
             self.outbox.covered(round.began, round.floor, &round.uncovered);
+            // A round between floors says nothing of what lies below them.
+            if round.floor == WallTime::default() {
+                let answers = self.holders.covered(&round.peer, round.began, &round.uncovered);
+                self.answer_holders(answers);
+            }
             if let Some(drain) = &mut self.drain {
                 drain.covered(&round.peer, round.began, &round.uncovered);
                 self.set(Timer::Drain, now.time);
@@ -62,10 +86,79 @@ impl Peer {
         if !ids.is_empty() {
             // Without a link the next one that stands sets the timer.
             let Some(link) = self.somebody(now, |_| true) else { return };
-            self.outbox.asked(now.time);
+            let peer = self.links.get(link).map(|session| session.peer.id);
+            self.outbox.asked(peer, &ids, now.time);
             self.send(link, Class::Bulk, Message::HoldsRequest { ids });
         }
         self.set_opt(Timer::Outbox, self.outbox.next());
+    }
+
+    /// Brings what is in the outbox to all that are linked, as if it had just been accepted.
+    pub(super) fn retry_outbox(&mut self, ids: &[TxId]) {
+        for id in ids.iter().take(IDS_PER_FRAME_MAX) {
+            if self.outbox.retry(id) {
+                let op = self.op(Purpose::RetryOutbox);
+                self.outputs.push_back(Output::Load { op, id: *id, what: LoadWhat::Envelope });
+            }
+        }
+    }
+
+    pub(super) fn push_again(&mut self, envelope: &Arc<Envelope>, body: Option<&Bytes>, now: Now) {
+        let links: Vec<LinkId> =
+            self.links.standing().map(|session| session.link).take(RETRY_LINKS_MAX).collect();
+        for link in links {
+            let push = Push {
+                envelope: envelope.clone(),
+                body: body.cloned(),
+                rows: self.rows,
+                head: false,
+                hops: 1,
+            };
+            self.send_push(link, push, 1, now);
+        }
+        self.set_opt(Timer::Outbox, self.outbox.next());
+    }
+
+    /// Somebody waits until enough others hold a transaction.
+    pub(super) fn await_holders(&mut self, token: u64, id: TxId, wanted: u32, wait: Duration, now: Now) {
+        if let Some(answer) = self.holders.wait(token, id, wanted, wait, now.time) {
+            self.answer_holders([answer]);
+        }
+        self.set_opt(Timer::Holders, self.holders.next());
+    }
+
+    fn answer_holders(&mut self, answers: impl IntoIterator<Item = Answer>) {
+        for (token, holders) in answers {
+            self.outputs.push_back(Output::HoldersReply { token, holders: holders as u32 });
+        }
+    }
+
+    /// Asks peers that are not known to hold what somebody waits for, and answers whose time is over.
+    pub(super) fn ask_for_holders(&mut self, now: Now) {
+        let answers = self.holders.expired(now.time);
+        self.answer_holders(answers);
+        let mut questions: BTreeMap<LinkId, Vec<TxId>> = BTreeMap::new();
+        let standing: Vec<(LinkId, PeerId)> =
+            self.links.standing().map(|session| (session.link, session.peer.id)).collect();
+        for (id, more) in self.holders.due(now.time) {
+            let mut open: Vec<LinkId> = standing
+                .iter()
+                .filter(|(_, peer)| self.keeps(peer) && !self.holders.is_held_by(&id, peer))
+                .map(|(link, _)| *link)
+                .collect();
+            // One more than needed: somebody may not have it.
+            let (some, _) = open.partial_shuffle(&mut self.rng, more + 1);
+            for link in some {
+                let ids = questions.entry(*link).or_default();
+                if ids.len() < IDS_PER_FRAME_MAX {
+                    ids.push(id);
+                }
+            }
+        }
+        for (link, ids) in questions {
+            self.send(link, Class::Bulk, Message::HoldsRequest { ids });
+        }
+        self.set_opt(Timer::Holders, self.holders.next());
     }
 
     /// A random standing link that answers, to a peer that `counts`.
@@ -97,6 +190,7 @@ impl Peer {
 
     pub(super) fn holds_said(&mut self, peer: &PeerId, ids: &[TxId], now: Now) {
         self.confirmed(peer, ids);
+        self.outbox.denied(peer, ids);
         if !ids.is_empty() {
             // There may be more to ask about; where nothing was held there, waiting is better.
             self.outbox.answered();
@@ -109,11 +203,13 @@ impl Peer {
 
     pub(super) fn drain(&mut self, leaving: Vec<PeerId>, leave: bool, now: Now) {
         self.drain.get_or_insert_with(Drain::default).ask(leaving, leave);
+        self.note_state(false);
         self.set(Timer::Drain, now.time);
     }
 
     pub(super) fn resume(&mut self, now: Now) {
         let Some(drain) = self.drain.take() else { return };
+        self.note_state(false);
         if drain.left && !self.stopping {
             self.phase = Phase::Running;
             self.seal_own(false, now);

@@ -72,6 +72,7 @@ impl Peer {
             received: 0,
             rows: self.pushing_rows,
             record: self.exchange.own().cloned(),
+            keeps_nothing: !self.config.durable,
         };
         self.send(link, Class::Control, Message::Hello(hello));
     }
@@ -178,6 +179,7 @@ impl Peer {
         session.phase = LinkPhase::Ready;
         session.rows = hello.rows;
         session.incarnation = hello.incarnation;
+        session.keeps = !hello.keeps_nothing;
         if !dialled {
             self.say_hello(link, hello.session);
         }

@@ -239,6 +239,9 @@ impl Peer {
         if self.dial_list.is_none() || self.dial_list_until.is_some_and(|until| until <= now.time) {
             let (list, until) = self.to_dial(now);
             (self.dial_list, self.dial_list_until) = (Some(list), until);
+            self.note_state(false);
+        } else if self.links.linked() == 0 {
+            self.note_state(false);
         }
         next = next.into_iter().chain(self.dial_list_until).min();
         let mut list = self.dial_list.take().unwrap_or_default();

@@ -173,6 +173,12 @@ impl Peer {
     pub(super) fn loaded(&mut self, op: OpId, found: Option<Loaded>, now: Now) {
         let (link, item) = match self.ops.remove(&op) {
             Some(Purpose::Load { link, item }) => (link, item),
+            Some(Purpose::RetryOutbox) => {
+                if let Some(Loaded::Envelope { envelope, body }) = found {
+                    self.push_again(&envelope, body.as_ref(), now);
+                }
+                return;
+            }
             Some(Purpose::LoadForRow { rows, hops, holders }) => {
                 if let Some(Loaded::Envelope { envelope, body: Some(body) }) = found {
                     self.push_to_row(&envelope, &body, rows, hops, &holders, now);

@@ -88,6 +88,8 @@ impl Peer {
         self.seen.relay(&id);
         self.answer(&submission, &Ok((id, published.as_unix_ms())), false);
         self.outbox.accepted(id, published, now.time);
+        self.holders.accepted(id, now.time);
+        self.origins.used(envelope.header(), id);
         self.set_opt(Timer::Outbox, self.outbox.next());
         self.event(Event::Accepted { id, body_bytes: envelope.header().body_bytes });
         let heads = self.misses.heads();

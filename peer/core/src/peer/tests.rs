@@ -97,6 +97,7 @@ fn message() -> impl Strategy<Value = Message> {
                 received: 0,
                 rows: 8,
                 record,
+                keeps_nothing: false,
             })
         },
     );
@@ -264,7 +265,8 @@ proptest! {
                     let hello = Hello {
                         version: 1, version_min: 1, network: "test".into(), incarnation: 1, session: [0; 16],
                         received: 0, rows: 1, record: None,
-                    };
+keeps_nothing: false,
+};
                     let frame = Frame { sequence: 1, ack: 0, ack_bits: 0, message: Message::Hello(hello) };
                     peer.handle(now, Input::Frame { link: LinkId(link), frame, bytes: 1 });
                 }

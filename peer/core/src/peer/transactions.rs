@@ -177,9 +177,10 @@ impl Peer {
                 }
             }
             Verdict::Untrusted(detail) => {
-                self.evidence(from, EvidenceKind::UntrustedSigner, detail);
                 // Kept aside, not held: not acknowledged, or its origin would take it for held here.
-                self.intake.remove(&id);
+                if let Some(incoming) = self.intake.remove(&id) {
+                    self.keep_aside(incoming.push, from, detail, now);
+                }
                 self.sync.arrived(&id, false, now.time);
                 self.seen.refused(id, published, now.time + REFUSED_FOR);
             }
@@ -226,6 +227,10 @@ impl Peer {
         let Some(incoming) = self.intake.remove(&id) else { return };
         let header = incoming.push.envelope.header();
         self.seen.held(id, header.published);
+        if let Some(first) = self.origins.used(header, id) {
+            let (origin, incarnation, sequence) = (header.origin, header.incarnation, header.sequence);
+            self.event(Event::Equivocation { origin, incarnation, sequence, first, second: id });
+        }
         let wanted = self.sync.arrived(&id, true, now.time);
         self.acknowledge_all(&incoming, now);
         let age_ms = now.wall.as_unix_ms().saturating_sub(header.published.as_unix_ms());
@@ -251,6 +256,31 @@ impl Peer {
     fn acknowledge_all(&mut self, incoming: &Incoming, now: Now) {
         for (link, sequence) in &incoming.acks {
             self.acknowledge(*link, *sequence, now.time);
+        }
+    }
+
+    /// The signer is no fault of the relay's.
+    fn keep_aside(&mut self, push: Push, from: PeerId, reason: String, now: Now) {
+        let (id, origin) = (push.envelope.id(), push.envelope.header().origin);
+        self.evidence(origin, EvidenceKind::UntrustedSigner, reason.clone());
+        if self.quarantine.keep(push, from, reason.clone(), now.wall) {
+            self.event(Event::Quarantined { id, origin, reason });
+        }
+        self.set(Timer::Quarantine, now.time + REFUSED_FOR);
+    }
+
+    /// Trust may have changed: all that was kept aside is checked again.
+    pub(super) fn release_quarantine(&mut self, now: Now) {
+        let kept = self.quarantine.take();
+        if kept.is_empty() {
+            return;
+        }
+        self.event(Event::QuarantineReleased { count: kept.len() });
+        for kept in kept {
+            self.seen.release(&kept.push.envelope.id());
+            // Hops of its own time say nothing now.
+            let push = Push { hops: 0, head: false, ..kept.push };
+            self.take_in(Incoming::new(push, kept.from, None), true, now);
         }
     }
 

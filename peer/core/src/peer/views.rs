@@ -1,9 +1,11 @@
 //! What the peer shows of itself.
 
 use super::{Peer, Phase};
+use crate::event::Event;
 use crate::gossip::grid;
 use crate::link::session::Session;
-use crate::view::{LinkView, PeerView, State, StatusView};
+use crate::types::Now;
+use crate::view::{LinkView, OutboxView, PeerView, QuarantineView, State, StatusView};
 
 impl Peer {
     pub(super) fn status_view(&self) -> StatusView {
@@ -20,6 +22,7 @@ impl Peer {
             outbox: self.outbox.len(),
             caught_up: self.is_caught_up(),
             drain: self.drain_view(),
+            quarantined: self.quarantine.len(),
         }
     }
 
@@ -35,6 +38,31 @@ impl Peer {
         // Links that the grid wants but that may not be dialled (members without address) do not count.
         let wanted = self.wanted();
         if wanted.is_empty() { State::Online } else { State::Degraded }
+    }
+
+    /// Tells when the state has changed. `missing`: whether the grid wants a link that does not stand, where that is
+    /// known already.
+    pub(super) fn note_state(&mut self, missing: bool) {
+        let state =
+            if missing && self.phase == Phase::Running && self.drain.is_none() && self.links.linked() > 0 {
+                State::Degraded
+            } else {
+                self.state()
+            };
+        let from = std::mem::replace(&mut self.last_state, state);
+        if from != state {
+            self.event(Event::StateChanged { from, to: state });
+        }
+    }
+
+    /// What no other peer is known to hold, the oldest first, at most `limit`.
+    pub fn outbox(&self, now: Now, limit: usize) -> Vec<OutboxView> {
+        self.outbox.views(limit, now.time)
+    }
+
+    /// What is kept aside because its signer is not trusted here, the oldest first.
+    pub fn quarantine(&self) -> Vec<QuarantineView> {
+        self.quarantine.views()
     }
 
     pub(super) fn peer_views(&self) -> Vec<PeerView> {

@@ -94,6 +94,8 @@ pub(crate) struct Node {
     pub(crate) disk: Disk,
     pub(crate) events: Vec<Event>,
     pub(crate) replies: Vec<(u64, Result<Accepted, SubmitRefused>)>,
+    /// Tokens with the holders that they were answered with.
+    pub(crate) holders_replies: Vec<(u64, u32)>,
     pub(crate) config: Config,
 }
 
@@ -172,6 +174,7 @@ impl Network {
                 disk: Disk::default(),
                 events: Vec::new(),
                 replies: Vec::new(),
+                holders_replies: Vec::new(),
                 config,
             });
         }
@@ -460,6 +463,10 @@ impl Network {
             }
             Output::Forget { peer } => {
                 disk.records.remove(&peer);
+                None
+            }
+            Output::HoldersReply { token, holders } => {
+                self.nodes[at].holders_replies.push((token, holders));
                 None
             }
             Output::SubmitReply { token, result } => {

@@ -16,7 +16,13 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use crate::api::testing::{BODY_BYTES_MAX, PATIENCE, TestPeer, link_event, noise};
 
 fn request(register: &str, body: impl Into<Bytes>) -> SubmitRequest {
-    SubmitRequest { register: register.to_owned(), body: body.into(), idempotency_key: String::new() }
+    SubmitRequest {
+        register: register.to_owned(),
+        body: body.into(),
+        idempotency_key: String::new(),
+        holders: None,
+        wait_ms: 0,
+    }
 }
 
 #[tokio::test]
@@ -60,7 +66,12 @@ async fn a_transaction_is_read_by_its_id() {
 }
 
 fn start(body_bytes: u64) -> Part {
-    Part::Start(SubmitStart { register: "r".to_owned(), idempotency_key: String::new(), body_bytes })
+    Part::Start(SubmitStart {
+        register: "r".to_owned(),
+        idempotency_key: String::new(),
+        body_bytes,
+        ..SubmitStart::default()
+    })
 }
 
 fn body(bytes: impl Into<Bytes>) -> Part {

@@ -2,5 +2,8 @@
 
 mod admin;
 mod grpc;
+mod levels;
+mod order;
 mod rest;
+mod streaming;
 mod subscribing;
