@@ -92,7 +92,7 @@ pub struct Identity {
     pub network: String,
     /// Site, for people.
     pub site: String,
-    /// Counts the starts.
+    /// Tells the starts apart: higher at each.
     pub incarnation: u64,
 }
 

@@ -52,7 +52,7 @@ pub struct StatusJson {
     pub network: String,
     /// `online`, `degraded`, `offline`, `draining`.
     pub state: String,
-    /// Counts the starts.
+    /// Tells the starts apart: higher at each.
     pub incarnation: u64,
     /// Of the program.
     pub version: String,

@@ -110,7 +110,7 @@ impl Repair {
             let incarnation = crate::clock::wall_now().as_unix_ms() / 1000;
             let detail = broken.detail();
             self.notes
-                .push(format!("the number of starts is lost ({detail}): it goes on from {incarnation}"));
+                .push(format!("the incarnation of the last start is lost ({detail}): it goes on from {incarnation}"));
             (incarnation, Account { head: 0, floor: 0, bytes: 0 })
         });
         let account = self.transactions(&snapshot, fresh, account)?;
