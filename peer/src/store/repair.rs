@@ -109,8 +109,9 @@ impl Repair {
             // Higher than any count of starts, so that no sequence number is given twice.
             let incarnation = crate::clock::wall_now().as_unix_ms() / 1000;
             let detail = broken.detail();
-            self.notes
-                .push(format!("the incarnation of the last start is lost ({detail}): it goes on from {incarnation}"));
+            self.notes.push(format!(
+                "the incarnation of the last start is lost ({detail}): it goes on from {incarnation}"
+            ));
             (incarnation, Account { head: 0, floor: 0, bytes: 0 })
         });
         let account = self.transactions(&snapshot, fresh, account)?;
