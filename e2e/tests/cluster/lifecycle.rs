@@ -68,7 +68,11 @@ fn an_application_speaks_to_its_peer_on_loopback() -> anyhow::Result<()> {
     });
     network.apply(&json!({"replicas": 2, "podTemplate": {"spec": {"containers": [application]}}}))?;
     network.await_ready()?;
-    network.submit("application-peers-0", "for every application")?;
+    // From inside one application's container, to its own peer; each application reads it at its own.
+    let began = Instant::now();
+    let exec = ["exec", "application-peers-0", "-c", "application", "--", "/sorcha-peer"];
+    let submit = ["submit", "--api", "127.0.0.1:7451", "--text", "for every application"];
+    network.kubectl(&[&exec[..], &submit].concat())?;
     for peer in network.peers(2) {
         let read = wait::until(&format!("the application of {peer} reads it"), DONE_MAX, || {
             let log = network.kubectl(&["logs", &peer, "-c", "application"]).ok()?;
@@ -76,6 +80,13 @@ fn an_application_speaks_to_its_peer_on_loopback() -> anyhow::Result<()> {
         });
         read.with_context(|| network.story())?;
     }
+    figure(
+        test,
+        &format!(
+            "submitted by one application and read by both, each at 127.0.0.1:7451, in {:.1} s",
+            began.elapsed().as_secs_f64()
+        ),
+    )?;
     let pods = network.pods()?;
     check(pods.iter().all(|pod| pod.restarts == 0), "the peer was there before its application")
 }

@@ -6,6 +6,7 @@
 mod disturbances;
 mod lifecycle;
 mod smoke;
+mod volumes;
 
 /// The cluster, or the test is skipped.
 macro_rules! cluster_or_skip {
