@@ -151,6 +151,11 @@ pub struct SorchaPeerNetworkSpec {
     #[serde(default)]
     pub discovery: Discovery,
 
+    /// How long peers keep transactions. What no other peer is known to hold stays, whatever is said here. Default:
+    /// for ever; a full volume refuses new ones.
+    #[serde(default)]
+    pub retention: Retention,
+
     /// Bounds on what each peer takes on. Default: see each field.
     #[serde(default)]
     pub limits: Limits,
@@ -227,6 +232,25 @@ pub struct Discovery {
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')")
         .message("spec.discovery.forgetAfter must be between 1s and 24h."))]
     pub forget_after: String,
+}
+
+/// How long peers keep transactions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Retention {
+    /// Transactions published longer ago are removed, and not taken from other peers any more. 1m to 87600h; default:
+    /// never for their age.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 16), regex(pattern = r"^[0-9]{1,9}(ms|s|m|h)$"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('87600h')")
+        .message("spec.retention.age must be between 1m and 87600h."))]
+    pub age: Option<String>,
+    /// While its transactions take more in a peer's store, indices included, the oldest is removed. Leave the volume
+    /// half as much again. 1Mi to 64Ti; default: never for their size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("quantity(string(self)).compareTo(quantity('1Mi')) >= 0 && quantity(string(self)).compareTo(quantity('64Ti')) <= 0")
+        .message("spec.retention.bytes must be between 1Mi and 64Ti."))]
+    pub bytes: Option<Size>,
 }
 
 /// Bounds on what each peer takes on.

@@ -13,6 +13,7 @@ fn defaults() -> Value {
         "placement": {"spread": {"nodes": "preferred", "zones": "preferred"}},
         "bootstrap": {},
         "discovery": {"refreshInterval": "15m", "heartbeatInterval": "5s", "forgetAfter": "60s"},
+        "retention": {},
         "limits": {"bodyBytesMax": "64Mi", "cacheBytesMax": "32Mi", "linksMax": 1024, "submissionsMax": 4096},
         "tls": {"trustDomain": "sorcha.local", "delivery": "secret", "retainAuthority": true},
         "log": {"level": "info", "format": "text"},

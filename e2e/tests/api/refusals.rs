@@ -17,6 +17,8 @@ const WRONG: &[(&str, &[&str])] = &[
     ("limits: {bodyBytesMax: 512}", &["spec.limits.bodyBytesMax must be between 1Ki and 256Mi."]),
     ("limits: {bodyBytesMax: -1}", &["spec.limits.bodyBytesMax", "greater than or equal to 0"]),
     ("limits: {cacheBytesMax: 65Gi}", &["spec.limits.cacheBytesMax must be between 1Mi and 64Gi."]),
+    ("retention: {bytes: 1Ki}", &["spec.retention.bytes must be between 1Mi and 64Ti."]),
+    ("retention: {age: 30s}", &["spec.retention.age must be between 1m and 87600h."]),
     ("storage: {size: 1Mi}", &["storage.size must be between 16Mi and 64Ti."]),
     ("storage: {size: 65Ti}", &["storage.size must be between 16Mi and 64Ti."]),
     ("storage: {size: big}", &["spec.storage.size", "big"]),

@@ -139,6 +139,8 @@ pub const FIELDS: &[(&str, Effect)] = &[
     ("resources.requests.cpu", RESOURCES),
     ("resources.requests.ephemeral-storage", RESOURCES),
     ("resources.requests.memory", RESOURCES),
+    ("retention.age", Effect::Honoured),
+    ("retention.bytes", Effect::Honoured),
     ("shutdown.deadline", Effect::Honoured),
     ("shutdown.drainDeadline", DRAIN),
     ("site", Effect::Honoured),

@@ -1,7 +1,9 @@
 //! A peer's configuration file: what the manifest says, the same for a pod and for a process.
 
 use sorcha_crds::{LogFormat, Size};
-use sorcha_peer_config::raw::{RawConfig, RawDiscovery, RawLimits, RawLog, RawShutdown, RawState};
+use sorcha_peer_config::raw::{
+    RawConfig, RawDiscovery, RawLimits, RawLog, RawRetention, RawShutdown, RawState,
+};
 
 use crate::names;
 use crate::validate::Validated;
@@ -37,6 +39,10 @@ pub(crate) fn shared(network: &Validated) -> RawConfig {
             directory: None,
             durable: None,
             cache_bytes_max: Some(plain(&spec.limits.cache_bytes_max)),
+        },
+        retention: RawRetention {
+            age: spec.retention.age.clone(),
+            bytes: spec.retention.bytes.as_ref().map(plain),
         },
         limits: RawLimits {
             body_bytes_max: Some(plain(&spec.limits.body_bytes_max)),

@@ -16,6 +16,7 @@ const OF_SPEC: &[&str] = &[
     "/site",
     "/bootstrap",
     "/discovery",
+    "/retention",
     "/limits",
     "/tls/trustDomain",
     "/log",

@@ -76,6 +76,14 @@ fn sizes_that_are_none_or_outside_their_range_are_refused() {
         "spec.limits.bodyBytesMax: 1Gi is above 256Mi: give a size from 1Ki to 256Mi.",
     );
     check(
+        "retention: {age: 30s}",
+        "spec.retention.age: 30s is shorter than 1m: give a duration from 1m to 87600h.",
+    );
+    check(
+        "retention: {bytes: 1000}",
+        "spec.retention.bytes: 1000 is below 1Mi: give a size from 1Mi to 64Ti.",
+    );
+    check(
         "limits: {cacheBytesMax: 65Gi}",
         "spec.limits.cacheBytesMax: 65Gi is above 64Gi: give a size from 1Mi to 64Gi.",
     );

@@ -172,6 +172,9 @@ fn durations(spec: &SorchaPeerNetworkSpec, problems: &mut Vec<Problem>) {
         ("10m", 10 * MINUTE),
     );
     let forget = check("spec.discovery.forgetAfter", &discovery.forget_after, ("1s", SECOND), day);
+    if let Some(age) = &spec.retention.age {
+        check("spec.retention.age", age, ("1m", MINUTE), ("87600h", 87_600 * HOUR));
+    }
     let shutdown = &spec.shutdown;
     check("spec.shutdown.deadline", &shutdown.deadline, ("1s", SECOND), ("10m", 10 * MINUTE));
     check("spec.shutdown.drainDeadline", &shutdown.drain_deadline, ("10s", 10 * SECOND), day);
@@ -208,6 +211,9 @@ fn sizes(spec: &SorchaPeerNetworkSpec, pools: &[(String, Pool)], problems: &mut 
     }
     check("spec.limits.bodyBytesMax", &spec.limits.body_bytes_max, ("1Ki", KI), ("256Mi", 256 * MI));
     check("spec.limits.cacheBytesMax", &spec.limits.cache_bytes_max, ("1Mi", MI), ("64Gi", 64 * GI));
+    if let Some(bytes) = &spec.retention.bytes {
+        check("spec.retention.bytes", bytes, ("1Mi", MI), ("64Ti", 64 * TI));
+    }
 }
 
 /// A request above its limit is refused by Kubernetes only when the pod is made, where nobody looks.
