@@ -9,6 +9,7 @@ pub mod chart;
 pub mod cluster;
 pub mod helm;
 pub mod image;
+pub mod load;
 pub mod network;
 pub mod node;
 pub mod operator;

@@ -211,6 +211,40 @@ impl Network {
         })
     }
 
+    /// Waits until all peers hold the same number of transactions, at least `least`, for two seconds.
+    pub fn await_equal(&self, least: u64, limit: Duration) -> anyhow::Result<u64> {
+        let mut since: Option<(u64, std::time::Instant)> = None;
+        wait::until(&format!("all peers hold the same, at least {least} transactions"), limit, || {
+            let count = |peer: &Endpoint| self.status(&peer.name).ok()?["transactions"].as_u64();
+            let counts: Vec<Option<u64>> = self.endpoints().ok()?.iter().map(count).collect();
+            let first = (*counts.first()?)
+                .filter(|first| *first >= least && counts.iter().all(|c| *c == Some(*first)));
+            since = match (first, since) {
+                (Some(now), Some((before, at))) if now == before => Some((now, at)),
+                (Some(now), _) => Some((now, std::time::Instant::now())),
+                (None, _) => None,
+            };
+            since.filter(|(_, at)| at.elapsed() >= Duration::from_secs(2)).map(|(count, _)| count)
+        })
+    }
+
+    /// Stops everything and checks every store: whole, and all the same. Answers how many transactions each holds.
+    pub fn stop_and_compare(mut self) -> anyhow::Result<u64> {
+        let peers = self.endpoints()?;
+        self.signal(Signal::TERM);
+        self.await_end()?;
+        let mut found: Vec<(u64, String)> = Vec::new();
+        for peer in &peers {
+            let state = peer.directory.join("state");
+            let said =
+                programs::peer(&["store", "check", &state.to_string_lossy(), "-o", "json"])?.ok()?.json()?;
+            let digest = said["idsDigest"].as_str().context("store check prints a digest")?.to_owned();
+            found.push((said["transactions"].as_u64().unwrap_or_default(), digest));
+        }
+        anyhow::ensure!(found.windows(2).all(|pair| pair[0] == pair[1]), "the stores differ: {found:?}");
+        Ok(found.first().context("there are peers")?.0)
+    }
+
     /// Sends a signal to the supervisor.
     pub fn signal(&self, signal: Signal) {
         kill(self.supervisor.id().cast_signed(), signal);

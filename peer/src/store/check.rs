@@ -69,6 +69,7 @@ impl Check {
             transactions: 0,
             live_bytes: 0,
             floor_unix_ms: 0,
+            ids_digest: String::new(),
             body_bytes: 0,
             certificates: 0,
             idempotency_keys: 0,
@@ -208,14 +209,17 @@ impl Check {
     fn indices(&mut self, snapshot: &ReadTransaction) -> Result<(), Broken> {
         let log = snapshot.open_table(LOG)?;
         let ids = snapshot.open_table(IDS)?;
+        let mut digest = Sha256::new();
         for row in ids.iter()? {
             let (id, position) = row?;
             let (id, position) = (TxId::from_bytes(*id.value()), position.value());
+            digest.update(id.as_bytes());
             if log.get(position)?.is_none() {
                 let message = format!("id {id} leads to position {position}, where there is nothing");
                 self.fault(FaultKind::Index, message);
             }
         }
+        self.report.ids_digest = hex::encode(digest.finalize());
         for row in snapshot.open_table(ORDER)?.iter()? {
             let key = *row?.0.value();
             let id = buckets::id_of(&key);

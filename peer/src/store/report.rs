@@ -20,6 +20,8 @@ pub struct CheckReport {
     pub live_bytes: u64,
     /// What was published before this was removed by retention, milliseconds since the Unix epoch; 0: nothing.
     pub floor_unix_ms: u64,
+    /// SHA-256 over their ids in the order of ids, hexadecimal: equal where two stores hold the same.
+    pub ids_digest: String,
     /// Bytes of their bodies.
     pub body_bytes: u64,
     /// Certificates in the archive.
