@@ -32,6 +32,10 @@ pub(crate) fn body_bytes_max() -> Size {
 pub(crate) fn cache_bytes_max() -> Size {
     Size::new("32Mi")
 }
+
+pub(crate) fn submit_bytes_max() -> Size {
+    Size::new("256Mi")
+}
 pub(crate) fn links_max() -> i32 {
     1024
 }
@@ -111,6 +115,7 @@ impl Default for Limits {
         Self {
             body_bytes_max: body_bytes_max(),
             cache_bytes_max: cache_bytes_max(),
+            submit_bytes_max: submit_bytes_max(),
             links_max: links_max(),
             submissions_max: submissions_max(),
         }

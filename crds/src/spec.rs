@@ -262,6 +262,12 @@ pub struct Limits {
     #[x_kube(validation = Rule::new("quantity(string(self)).compareTo(quantity('1Ki')) >= 0 && quantity(string(self)).compareTo(quantity('256Mi')) <= 0")
         .message("spec.limits.bodyBytesMax must be between 1Ki and 256Mi."))]
     pub body_bytes_max: Size,
+    /// Bodies being submitted to a peer at a time at most, in bytes; more are refused with a time to come back. At least
+    /// bodyBytesMax is taken. 1Mi to 4Gi; default 256Mi.
+    #[serde(default = "default::submit_bytes_max")]
+    #[x_kube(validation = Rule::new("quantity(string(self)).compareTo(quantity('1Mi')) >= 0 && quantity(string(self)).compareTo(quantity('4Gi')) <= 0")
+        .message("spec.limits.submitBytesMax must be between 1Mi and 4Gi."))]
+    pub submit_bytes_max: Size,
     /// Memory for the page cache of a peer's store, in bytes. 1Mi to 64Gi; default 32Mi.
     #[serde(default = "default::cache_bytes_max")]
     #[x_kube(validation = Rule::new("quantity(string(self)).compareTo(quantity('1Mi')) >= 0 && quantity(string(self)).compareTo(quantity('64Gi')) <= 0")

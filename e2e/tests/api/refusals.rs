@@ -16,6 +16,7 @@ const WRONG: &[(&str, &[&str])] = &[
     ("limits: {bodyBytesMax: 1Gi}", &["spec.limits.bodyBytesMax must be between 1Ki and 256Mi."]),
     ("limits: {bodyBytesMax: 512}", &["spec.limits.bodyBytesMax must be between 1Ki and 256Mi."]),
     ("limits: {bodyBytesMax: -1}", &["spec.limits.bodyBytesMax", "greater than or equal to 0"]),
+    ("limits: {submitBytesMax: 5Gi}", &["spec.limits.submitBytesMax must be between 1Mi and 4Gi."]),
     ("limits: {cacheBytesMax: 65Gi}", &["spec.limits.cacheBytesMax must be between 1Mi and 64Gi."]),
     ("retention: {bytes: 1Ki}", &["spec.retention.bytes must be between 1Mi and 64Ti."]),
     ("retention: {age: 30s}", &["spec.retention.age must be between 1m and 87600h."]),

@@ -87,6 +87,7 @@ pub const FIELDS: &[(&str, Effect)] = &[
     ("limits.cacheBytesMax", Effect::Honoured),
     ("limits.linksMax", Effect::Honoured),
     ("limits.submissionsMax", Effect::Honoured),
+    ("limits.submitBytesMax", Effect::Honoured),
     ("log.format", Effect::Honoured),
     ("log.level", Effect::Honoured),
     ("monitoring.interval", MONITORING),

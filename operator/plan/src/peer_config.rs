@@ -46,7 +46,7 @@ pub(crate) fn shared(network: &Validated) -> RawConfig {
         },
         limits: RawLimits {
             body_bytes_max: Some(plain(&spec.limits.body_bytes_max)),
-            submit_bytes_max: None,
+            submit_bytes_max: Some(plain(&spec.limits.submit_bytes_max)),
             links_max: Some(spec.limits.links_max.into()),
             submissions_max: Some(spec.limits.submissions_max.into()),
         },

@@ -84,6 +84,10 @@ fn sizes_that_are_none_or_outside_their_range_are_refused() {
         "spec.retention.bytes: 1000 is below 1Mi: give a size from 1Mi to 64Ti.",
     );
     check(
+        "limits: {submitBytesMax: 5Gi}",
+        "spec.limits.submitBytesMax: 5Gi is above 4Gi: give a size from 1Mi to 4Gi.",
+    );
+    check(
         "limits: {cacheBytesMax: 65Gi}",
         "spec.limits.cacheBytesMax: 65Gi is above 64Gi: give a size from 1Mi to 64Gi.",
     );

@@ -210,6 +210,7 @@ fn sizes(spec: &SorchaPeerNetworkSpec, pools: &[(String, Pool)], problems: &mut 
         check(&path, &pool.storage.size, ("16Mi", 16 * MI), ("64Ti", 64 * TI));
     }
     check("spec.limits.bodyBytesMax", &spec.limits.body_bytes_max, ("1Ki", KI), ("256Mi", 256 * MI));
+    check("spec.limits.submitBytesMax", &spec.limits.submit_bytes_max, ("1Mi", MI), ("4Gi", 4 * GI));
     check("spec.limits.cacheBytesMax", &spec.limits.cache_bytes_max, ("1Mi", MI), ("64Gi", 64 * GI));
     if let Some(bytes) = &spec.retention.bytes {
         check("spec.retention.bytes", bytes, ("1Mi", MI), ("64Ti", 64 * TI));
