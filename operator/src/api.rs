@@ -137,6 +137,11 @@ impl ApiError {
         }
     }
 
+    /// Whether a field was sent that the kind's definition does not have.
+    pub fn is_undeclared_field(&self) -> bool {
+        matches!(self, Self::Answered { message, .. } if message.contains("field not declared in schema"))
+    }
+
     /// HTTP status, where there was an answer.
     pub fn code(&self) -> Option<u16> {
         match self {
@@ -223,6 +228,24 @@ impl Objects {
             &Patch::Apply(object),
         );
         self.ask("apply the status of", kind, name, request).await
+    }
+
+    /// Changes a status and owns none of it. Fields that the definition does not know are left out by the API server.
+    pub async fn merge_status(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        change: &Value,
+    ) -> Result<Value, ApiError> {
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let request = Request::new(kind.collection(namespace)).patch_subresource(
+            "status",
+            name,
+            &params,
+            &Patch::Merge(change),
+        );
+        self.ask("change the status of", kind, name, request).await
     }
 
     /// Makes an object that must not be there yet.

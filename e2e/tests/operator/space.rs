@@ -37,12 +37,7 @@ impl World {
     pub(crate) fn start(assets: &std::path::Path) -> anyhow::Result<Self> {
         let server = ApiServer::start(assets, With { audit: true, controllers: true })?;
         let rest = server.rest()?;
-        let file = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-            .join("../crds/generated/sorchapeernetworks.sorcha.org.yaml");
-        server
-            .kubectl(&["apply", "--server-side", "--filename", &file.to_string_lossy()])?
-            .ok()
-            .context("the definition is not taken")?;
+        define(&server)?;
         wait::until("the definition is served", SOON, || {
             rest.list(&path("sorchapeernetworks", "", "")).ok().map(drop)
         })?;
@@ -57,6 +52,14 @@ impl World {
         let (audit, node) = (server.audit(), Node::start(rest.clone(), server.directory().join("node"))?);
         Ok(Self { server, rest, audit, _node: node })
     }
+}
+
+/// Applies the definition.
+pub(crate) fn define(server: &ApiServer) -> anyhow::Result<()> {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../crds/generated/sorchapeernetworks.sorcha.org.yaml");
+    let said = server.kubectl(&["apply", "--server-side", "--filename", &file.to_string_lossy()])?;
+    said.ok().context("the definition is not taken").map(drop)
 }
 
 /// The programs to test with, or why there are none.

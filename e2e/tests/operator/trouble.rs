@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use crate::quiet::is_bounded;
-use crate::space::{Space, condition, on_every_server, on_newest_server};
+use crate::space::{Space, World, assets, condition, define, on_every_server, on_newest_server};
 
 /// Waits until a network tells of trouble in words, and stays patient.
 fn tells(space: &Space<'_>, network: &str, kind: &str, status: &str, words: &[&str]) -> anyhow::Result<()> {
@@ -229,4 +229,45 @@ fn a_secret_that_is_missing_is_reported() -> anyhow::Result<()> {
         drop(operator);
         Ok(())
     })
+}
+
+#[test]
+fn an_earlier_definition_is_told_and_what_it_knows_is_written() -> anyhow::Result<()> {
+    let test = "an_earlier_definition_is_told_and_what_it_knows_is_written";
+    // A server of its own: the definition is everybody's.
+    let assets = match assets() {
+        Ok(assets) => assets,
+        Err(reason) => sorcha_e2e::skip!(test, reason),
+    };
+    let world = World::start(assets.last().context("there are assets")?)?;
+    let of_status = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties";
+    let earlier = json!([
+        { "op": "remove", "path": format!("{of_status}/peers") },
+        { "op": "remove", "path": format!("{of_status}/peersReady") },
+    ]);
+    let name = "sorchapeernetworks.sorcha.org";
+    world.server.kubectl(&["patch", "crd", name, "--type", "json", "-p", &earlier.to_string()])?.ok()?;
+    let space = Space::create(&world, "earlier-definition")?;
+    space.network("a", &json!({ "replicas": 1 }))?;
+    let operator = space.operator()?;
+    space.await_ready("a")?;
+    let held = space.held("sorchapeernetworks", "a")?;
+    let status = &held["status"];
+    anyhow::ensure!(status["peers"].is_null() && status["readyReplicas"] == 1, "{status}");
+    let told = sorcha_e2e::wait::until("an Event tells it", crate::space::SOON, || {
+        let events = world.rest.list(&space.path("events", "")).ok()?;
+        events.into_iter().find(|event| event["reason"] == "DefinitionIsOlder")
+    })?;
+    let note = told["message"].as_str().or_else(|| told["note"].as_str()).unwrap_or_default();
+    anyhow::ensure!(note.contains(".status.peers") && note.contains("sorcha-operator crd"), "{told}");
+    crate::quiet::say(note);
+    space.await_rest()?;
+    space.stays_quiet(std::time::Duration::from_secs(5))?;
+
+    // Brought up to date, everything is told again.
+    define(&world.server)?;
+    space.change("a", &json!({ "replicas": 2 }))?;
+    space.await_held("sorchapeernetworks", "a", |held| held["status"]["peers"] == 2)?;
+    drop(operator);
+    Ok(())
 }

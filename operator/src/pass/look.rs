@@ -8,6 +8,7 @@ use sorcha_operator_plan::check::check_network;
 use sorcha_operator_plan::observed::{Foreign, ObjectName, ObservedNetwork, Refused};
 use sorcha_operator_plan::status::{self, Note};
 use sorcha_operator_plan::{Invalid, NetworkPlan, Validated, plan, validate};
+use tracing::warn;
 
 use super::error::of_authority;
 use super::{Found, Memory, PassError, Tools};
@@ -182,9 +183,18 @@ impl<'a> Pass<'a> {
     async fn report(&mut self, after: &SorchaPeerNetworkStatus) -> Result<(), PassError> {
         let before = self.status_before().cloned();
         let written = report::status(&self.tools.objects, self.key, before.as_ref(), after).await;
-        let Some(version) = written.map_err(PassError::Report)? else { return Ok(()) };
+        let Some(written) = written.map_err(PassError::Report)? else { return Ok(()) };
         self.writes += 1;
-        self.memory.status = Some((version, Box::new(after.clone())));
+        self.memory.status = Some((written.version, Box::new(after.clone())));
+        if let Some(lacking) = written.lacking {
+            warn!(network = %self.key, "the definition is older than the operator: {lacking}");
+            let note = format!(
+                "The definition of SorchaPeerNetwork in this cluster is older than the operator, so that fields of the \
+                 status are missing ({lacking}). Bring it up to date: sorcha-operator crd | kubectl apply \
+                 --server-side --filename -."
+            );
+            self.tell(true, "DefinitionIsOlder", &note).await;
+        }
         for note in status::events(before.as_ref(), after) {
             self.tools.reporter.tell(self.manifest, &note).await;
         }

@@ -11,13 +11,23 @@ use crate::observe::NetworkKey;
 
 pub use event::Reporter;
 
-/// Writes the status where it differs from what is there. Returns the manifest's new resource version when it was.
+/// A status that was written.
+#[derive(Debug)]
+pub struct Written {
+    /// The manifest's new resource version.
+    pub version: String,
+    /// The API server's words where its definition lacks fields of the status, which were left out.
+    pub lacking: Option<String>,
+}
+
+/// Writes the status where it differs from what is there. Where the definition in the cluster is an earlier one, what
+/// it knows is written all the same.
 pub async fn status(
     objects: &Objects,
     key: &NetworkKey,
     before: Option<&SorchaPeerNetworkStatus>,
     after: &SorchaPeerNetworkStatus,
-) -> Result<Option<String>, ApiError> {
+) -> Result<Option<Written>, ApiError> {
     if before == Some(after) {
         return Ok(None);
     }
@@ -27,6 +37,14 @@ pub async fn status(
         "metadata": {"name": &*key.name, "namespace": &*key.namespace},
         "status": after,
     });
-    let live = objects.apply_status(Kind::SorchaPeerNetwork, &key.namespace, &object).await?;
-    Ok(live["metadata"]["resourceVersion"].as_str().map(str::to_owned))
+    let kind = Kind::SorchaPeerNetwork;
+    let (live, lacking) = match objects.apply_status(kind, &key.namespace, &object).await {
+        Err(error) if error.is_undeclared_field() => {
+            let change = json!({"status": after});
+            (objects.merge_status(kind, &key.namespace, &key.name, &change).await?, Some(error.to_string()))
+        }
+        outcome => (outcome?, None),
+    };
+    let version = live["metadata"]["resourceVersion"].as_str();
+    Ok(version.map(|version| Written { version: version.to_owned(), lacking }))
 }
