@@ -8,9 +8,14 @@ mod peers;
 mod reach;
 mod soak;
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
-use crate::shell::{Usage, Workspace, say};
+use crate::shell::{Usage, Workspace, run as run_command, say};
+
+/// The program that simulates.
+const SIMULATOR: &str = "sorcha-peer-sim";
 
 /// Run a named measurement, or compare it with its bar.
 #[derive(Debug, clap::Args)]
@@ -35,6 +40,13 @@ enum Output {
     Table,
     /// One object.
     Json,
+}
+
+/// Builds what `targets` (`--bin NAME`, `--example NAME`) name, optimised; answers where the programs are. Selected from
+/// the whole workspace, so that all measurements share what is compiled.
+fn release(workspace: &Workspace, targets: &[&str]) -> Result<PathBuf> {
+    run_command(workspace.cargo(["build", "--release", "--workspace"]).args(targets))?;
+    Ok(workspace.target_directory()?.join("release"))
 }
 
 /// Runs one, or lists them.

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Args, Output};
-use crate::shell::{Workspace, output, run as run_command, say};
+use crate::shell::{Workspace, output, say};
 
 pub(super) const NAME: &str = "operator";
 pub(super) const ABOUT: &str = "500 networks at a real API server: memory, writes, times";
@@ -26,18 +26,7 @@ const BARS: [(&str, &str, f64); 7] = [
 
 /// Builds, measures, judges.
 pub(super) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    run_command(&mut workspace.cargo([
-        "build",
-        "--release",
-        "--package",
-        "sorcha-operator",
-        "--package",
-        "sorcha-e2e",
-        "--bins",
-        "--example",
-        "bench_operator",
-    ]))?;
-    let programs = workspace.target_directory()?.join("release");
+    let programs = super::release(workspace, &["--bin", "sorcha-operator", "--example", "bench_operator"])?;
     let mut command = Command::new(programs.join("examples/bench_operator"));
     let text = output(command.env("SORCHA_BIN_DIR", &programs))?;
     let report: Value = serde_json::from_str(&text).context("the measurement prints no JSON")?;

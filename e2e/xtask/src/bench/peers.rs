@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Args, Output};
-use crate::shell::{Workspace, output, run as run_command, say};
+use crate::shell::{Workspace, output, say};
 
 /// One measurement.
 pub(super) struct Bench {
@@ -86,18 +86,8 @@ pub(super) const BENCHES: [Bench; 5] = [
 
 /// Builds, measures, judges.
 pub(super) fn run(workspace: &Workspace, bench: &Bench, args: &Args) -> Result<()> {
-    run_command(&mut workspace.cargo([
-        "build",
-        "--release",
-        "--package",
-        "sorcha-peer",
-        "--bin",
-        "sorcha-peer",
-        "--example",
-        "bench",
-    ]))?;
+    let programs = super::release(workspace, &["--bin", "sorcha-peer", "--example", "bench"])?;
     let target = workspace.target_directory()?;
-    let programs = target.join("release");
     let mut command = Command::new(programs.join("examples/bench"));
     command.arg("--program").arg(programs.join("sorcha-peer")).arg("--directory").arg(&target);
     let text = output(command.args(bench.args))?;

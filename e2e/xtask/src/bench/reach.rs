@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::{Args, Output};
+use super::{Args, Output, SIMULATOR};
 use crate::shell::{Workspace, run as run_command};
 
 /// A directory of scenario files under peer/sim/scenarios.
@@ -31,16 +31,9 @@ pub(super) const BENCHES: [Bench; 2] = [
 
 /// Builds the simulator and lets it run the files; it prints, and says with its exit code whether bars are met.
 pub(super) fn run(workspace: &Workspace, bench: &Bench, args: &Args) -> Result<()> {
-    run_command(&mut workspace.cargo([
-        "build",
-        "--quiet",
-        "--release",
-        "--package",
-        "sorcha-peer-sim",
-        "--bins",
-    ]))?;
+    let programs = super::release(workspace, &["--bin", SIMULATOR])?;
     let scenarios = workspace.root().join("peer/sim/scenarios").join(bench.directory);
-    let mut command = Command::new(workspace.target_directory()?.join("release/sorcha-peer-sim"));
+    let mut command = Command::new(programs.join(SIMULATOR));
     command.arg("reach").arg("--scenario").arg(scenarios);
     command.args(["--output", if args.output == Output::Json { "json" } else { "table" }]);
     if args.check {

@@ -8,8 +8,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Args, Output};
-use crate::shell::{Workspace, output_of_any, run as run_command, say};
+use super::{Args, Output, SIMULATOR};
+use crate::shell::{Workspace, output_of_any, say};
 
 pub(super) const NAME: &str = "soak";
 pub(super) const ABOUT: &str = "random faults, nothing lost; planted faults are caught (simulated)";
@@ -23,15 +23,7 @@ const PLANTS_MIN: usize = 12;
 
 /// Builds, runs, judges.
 pub(super) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    run_command(&mut workspace.cargo([
-        "build",
-        "--quiet",
-        "--release",
-        "--package",
-        "sorcha-peer-sim",
-        "--bins",
-    ]))?;
-    let simulator = workspace.target_directory()?.join("release/sorcha-peer-sim");
+    let simulator = super::release(workspace, &["--bin", SIMULATOR])?.join(SIMULATOR);
     let ask = |args: &[&str]| -> Result<Value> {
         let text = output_of_any(Command::new(&simulator).args(args).args(["-o", "json"]))?;
         serde_json::from_str(&text).context("the simulator prints no JSON")

@@ -92,7 +92,7 @@ fn build(workspace: &Workspace, debug: bool) -> Result<Programs> {
     say(&format!(
         "Building sorcha-peer and sorcha-operator in {profile}: a few minutes the first time, seconds later."
     ));
-    let packages = ["build", "--package", "sorcha-peer", "--package", "sorcha-operator", "--bins"];
-    run_command(workspace.cargo(packages).args(flags))?;
+    let selection = ["build", "--workspace", "--bin", "sorcha-peer", "--bin", "sorcha-operator"];
+    run_command(workspace.cargo(selection).args(flags))?;
     Programs::at(&workspace.target_directory()?.join(profile))
 }
