@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use crate::pool::{Placement, Pool, Retain, Storage};
 use crate::quantity::Size;
 use crate::spec::{
-    Bootstrap, Delivery, Discovery, Limits, Log, LogFormat, Monitoring, NetworkPolicyRules, Shutdown,
-    SorchaPeerNetworkSpec, Tls,
+    Bootstrap, Delivery, Discovery, Limits, Log, LogFormat, Monitoring, NetworkPolicyRules, Retention,
+    Shutdown, SorchaPeerNetworkSpec, Tls,
 };
 
 pub(crate) fn replicas() -> i32 {
@@ -155,6 +155,7 @@ impl Default for SorchaPeerNetworkSpec {
             pools: Vec::new(),
             bootstrap: Bootstrap::default(),
             discovery: Discovery::default(),
+            retention: Retention::default(),
             limits: Limits::default(),
             tls: Tls::default(),
             log: Log::default(),

@@ -3,6 +3,8 @@
 //! Tests use the programs as a person would: by their command lines and files. Nothing here links the
 //! code under test.
 
+use std::io::Write as _;
+
 pub mod apiserver;
 pub mod audit;
 pub mod chart;
@@ -30,4 +32,10 @@ macro_rules! skip {
         drop(std::io::stderr().write_all(format!("SKIPPED: {}: {}\n", $test, $reason).as_bytes()));
         return Ok(());
     }};
+}
+
+/// Prints a figure of a test, past the harness.
+pub fn figure(test: &str, text: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stderr(), "figure: {test}: {text}")?;
+    Ok(())
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rustix::process::Signal;
 use sorcha_e2e::network::{Endpoint, Network, kill};
-use sorcha_e2e::{load, skip, wait};
+use sorcha_e2e::{figure, load, skip, wait};
 
 /// How long a debug build on a busy machine may take to bring everything everywhere.
 const HEALED: Duration = Duration::from_secs(180);
@@ -47,7 +47,7 @@ fn under_load(
 }
 
 /// Everything that was acknowledged is at every peer; all stores are whole and equal.
-fn all_is_everywhere(network: Network, ids: &[String]) -> anyhow::Result<()> {
+fn all_is_everywhere(test: &str, network: Network, ids: &[String]) -> anyhow::Result<()> {
     let healing = Instant::now();
     let held = network.await_equal(ids.len() as u64, HEALED)?;
     let took = healing.elapsed();
@@ -63,12 +63,15 @@ fn all_is_everywhere(network: Network, ids: &[String]) -> anyhow::Result<()> {
     }
     let stored = network.stop_and_compare()?;
     anyhow::ensure!(stored == held, "{stored} transactions in the stores, {held} a moment before");
-    println!("{} acknowledged, {stored} held by all, equal after {:.1} s", ids.len(), took.as_secs_f32());
-    Ok(())
+    figure(
+        test,
+        &format!("{} acknowledged, {stored} held by all, equal after {:.1} s", ids.len(), took.as_secs_f32()),
+    )
 }
 
 #[test]
 fn sigkill_at_random_moments_loses_nothing_acknowledged() -> anyhow::Result<()> {
+    let test = "sigkill_at_random_moments_loses_nothing_acknowledged";
     let network = Network::start("chaos", 5)?;
     network.await_linked(5)?;
     let mut kills = 0;
@@ -79,7 +82,7 @@ fn sigkill_at_random_moments_loses_nothing_acknowledged() -> anyhow::Result<()> 
             std::thread::sleep(Duration::from_millis(300 + (moment >> 33) % 900));
             let peers = network.endpoints()?;
             // Two at once, every fourth time.
-            for victim in 0..=usize::from(moment >> 50 & 3 == 0) {
+            for victim in 0..=usize::from((moment >> 50).is_multiple_of(4)) {
                 kill(peers[((moment >> 40) as usize + victim) % peers.len()].pid, Signal::KILL);
                 kills += 1;
             }
@@ -87,13 +90,14 @@ fn sigkill_at_random_moments_loses_nothing_acknowledged() -> anyhow::Result<()> 
         Ok(())
     })?;
     assert!(ids.len() > 10, "only {} were acknowledged", ids.len());
-    println!("{} rounds, {kills} kills", rounds());
+    figure(test, &format!("{} rounds, {kills} kills", rounds()))?;
     network.await_linked(5)?;
-    all_is_everywhere(network, &ids)
+    all_is_everywhere(test, network, &ids)
 }
 
 #[test]
 fn a_peer_that_was_away_catches_up_with_thousands() -> anyhow::Result<()> {
+    let test = "a_peer_that_was_away_catches_up_with_thousands";
     let network = Network::start("outage", 3)?;
     network.await_linked(3)?;
     let mut away = peer(&network, "peers-2")?;
@@ -113,15 +117,18 @@ fn a_peer_that_was_away_catches_up_with_thousands() -> anyhow::Result<()> {
             let status = network.status("peers-2").ok()?;
             (status["transactions"].as_u64()? >= ids.len() as u64).then_some(())
         })?;
-        println!(
-            "{} transactions after {lasts} s away, caught up in {:.1} s",
-            ids.len(),
-            back.elapsed().as_secs_f32()
-        );
+        figure(
+            test,
+            &format!(
+                "{} transactions after {lasts} s away, caught up in {:.1} s",
+                ids.len(),
+                back.elapsed().as_secs_f32()
+            ),
+        )?;
         away = peer(&network, "peers-2")?;
     }
     assert!(ids.len() > 200, "only {} were acknowledged", ids.len());
-    all_is_everywhere(network, &ids)
+    all_is_everywhere(test, network, &ids)
 }
 
 /// A small file system of its own, until it is dropped.
@@ -156,11 +163,12 @@ impl Drop for SmallDisk {
 
 #[test]
 fn a_full_disk_refuses_and_recovers_by_itself() -> anyhow::Result<()> {
+    let test = "a_full_disk_refuses_and_recovers_by_itself";
     let network = Network::start("full", 3)?;
     network.await_linked(3)?;
     let victim = peer(&network, "peers-1")?;
     let Some(disk) = SmallDisk::mount(&victim.directory.join("state"), 24) else {
-        skip!("a_full_disk_refuses_and_recovers_by_itself", "mounting a tmpfs needs root");
+        skip!(test, "mounting a tmpfs needs root");
     };
     // It starts again, on the small disk, with nothing.
     kill(victim.pid, Signal::KILL);
@@ -202,5 +210,5 @@ fn a_full_disk_refuses_and_recovers_by_itself() -> anyhow::Result<()> {
     })?;
     ids.push(accepted.json()["id"].as_str().context("an id")?.to_owned());
     assert_eq!(peer(&network, "peers-1")?.pid, pid, "it recovered by itself, without a start");
-    all_is_everywhere(network, &ids)
+    all_is_everywhere(test, network, &ids)
 }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde_json::Value;
-use sorcha_e2e::cluster::{clone, figure};
+use sorcha_e2e::cluster::clone;
+use sorcha_e2e::figure;
 use sorcha_e2e::programs::{self, Said};
 use sorcha_e2e::{image, skip, wait};
 

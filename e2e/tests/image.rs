@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
-use sorcha_e2e::cluster::figure;
+use sorcha_e2e::figure;
 use sorcha_e2e::network::kill;
 use sorcha_e2e::programs::{self, Said};
 use sorcha_e2e::{image, ports, skip, wait};

@@ -230,12 +230,6 @@ fn process(fits: impl Fn(i32, &[String]) -> bool) -> Option<i32> {
     })
 }
 
-/// Prints a figure of a test, past the harness.
-pub fn figure(test: &str, text: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stderr(), "figure: {test}: {text}")?;
-    Ok(())
-}
-
 /// An error with the sentence, unless it holds.
 pub fn check(holds: bool, sentence: &str) -> anyhow::Result<()> {
     ensure!(holds, "{sentence}");

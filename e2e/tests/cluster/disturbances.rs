@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde_json::json;
-use sorcha_e2e::cluster::{Cluster, ClusterNetwork, OPERATOR_NAMESPACE, Traffic, check, figure, kill_peer};
+use sorcha_e2e::cluster::{Cluster, ClusterNetwork, OPERATOR_NAMESPACE, Traffic, check, kill_peer};
+use sorcha_e2e::figure;
 use sorcha_e2e::wait;
 
 use crate::{cluster_or_skip, node_or_skip};
@@ -26,7 +27,7 @@ fn under_traffic(
     cluster.install()?;
     let network = ClusterNetwork::start(cluster, name, PEERS)?;
     let peers = network.peers(PEERS);
-    let traffic = Traffic::start(&network, &peers);
+    let traffic = Traffic::start(&network, &peers)?;
     let warm = wait::until("traffic flows", DONE_MAX, || (traffic.count() > 10).then_some(()));
     let done = warm.and_then(|()| disturb(&network));
     // What comes after it must flow too.

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde_json::json;
-use sorcha_e2e::cluster::{ClusterNetwork, OPERATOR_NAMESPACE, check, figure};
+use sorcha_e2e::cluster::{ClusterNetwork, OPERATOR_NAMESPACE, check};
+use sorcha_e2e::figure;
 use sorcha_e2e::wait;
 
 use crate::cluster_or_skip;

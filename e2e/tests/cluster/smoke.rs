@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde_json::json;
-use sorcha_e2e::cluster::{ClusterNetwork, OPERATOR_NAMESPACE, RELEASE, Traffic, check, clone, figure};
+use sorcha_e2e::cluster::{ClusterNetwork, OPERATOR_NAMESPACE, RELEASE, Traffic, check, clone};
+use sorcha_e2e::figure;
 use sorcha_e2e::wait;
 
 use crate::{cluster_or_skip, node_or_skip};
@@ -113,11 +114,11 @@ fn upgrade_from_before(test: &str, cluster: &'static sorcha_e2e::cluster::Cluste
     cluster.install_before(&["replicas=2"])?;
     let network = ClusterNetwork::new(cluster, "earlier")?;
     network.apply(&json!({"replicas": 3}))?;
-    // The operator is that of today, and the earlier definition refuses what it says in the status: pods are looked at.
+    // The operator is that of today, and the earlier definition lacks much of what it says: pods are looked at.
     let before = network.await_pods(3, &[])?;
     let peers = network.peers(3);
     let operators = operator_pods(cluster)?;
-    let traffic = Traffic::start(&network, &peers);
+    let traffic = Traffic::start(&network, &peers)?;
     let began = Instant::now();
     cluster.upgrade_as_documented()?;
     let took = began.elapsed();

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
-use sorcha_e2e::cluster::{ClusterNetwork, check, figure};
+use sorcha_e2e::cluster::{ClusterNetwork, check};
+use sorcha_e2e::figure;
 use sorcha_e2e::wait;
 
 use crate::{cluster_or_skip, node_or_skip};
