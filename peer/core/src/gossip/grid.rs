@@ -33,7 +33,7 @@ pub(crate) fn rows(peers: usize, standing: u32) -> u32 {
 
 /// The row of a peer; `rows` is a power of two.
 pub(crate) fn row(peer: &PeerId, rows: u32) -> u32 {
-    (peer.prefix() % u64::from(rows.max(1))) as u32
+    (peer.prefix() & u64::from(rows.max(1) - 1)) as u32
 }
 
 /// Standing links of a peer in a grid of this size, on average: its row, and its own and others' into other rows.
@@ -68,31 +68,70 @@ fn mix(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// Which candidates to dial: all of the own row, and of each other row as many as are missing there.
-///
-/// `linked` are peers linked or being dialled; `candidates` may be dialled now. Below the grid: all.
-pub(crate) fn wanted(me: &PeerId, rows: u32, linked: &[PeerId], candidates: &[PeerId]) -> Vec<PeerId> {
-    if rows <= 1 {
-        return candidates.to_vec();
+/// Picks whom to dial from candidates that it is shown one after the other: all of the own row, and of each other row as
+/// many as are missing there. Below the grid: all.
+#[derive(Debug)]
+pub(crate) struct Picker {
+    me: PeerId,
+    rows: u32,
+    own: u32,
+    mates: Vec<PeerId>,
+    /// By row: links that stand or are being made.
+    linked: Vec<usize>,
+    /// By row: the preferred candidates, the best first.
+    best: Vec<[Option<(u64, PeerId)>; LINKS_PER_ROW]>,
+}
+
+impl Picker {
+    pub(crate) fn new(me: PeerId, rows: u32) -> Self {
+        let rows = rows.max(1);
+        let own = row(&me, rows);
+        let (linked, best) = (vec![0; rows as usize], vec![[None; LINKS_PER_ROW]; rows as usize]);
+        Self { me, rows, own, mates: Vec::new(), linked, best }
     }
-    let own = row(me, rows);
-    let mut missing = vec![LINKS_PER_ROW; rows as usize];
-    for peer in linked {
-        let slot = &mut missing[row(peer, rows) as usize];
-        *slot = slot.saturating_sub(1);
+
+    /// A peer that is linked or being dialled.
+    pub(crate) fn linked(&mut self, peer: &PeerId) {
+        self.linked[row(peer, self.rows) as usize] += 1;
     }
-    // Most rows have their links most of the time: what cannot be taken is not worth sorting.
-    let open = |peer: &&PeerId| row(peer, rows) == own || missing[row(peer, rows) as usize] > 0;
-    let mut by_preference: Vec<PeerId> = candidates.iter().filter(open).copied().collect();
-    by_preference.sort_by_cached_key(|peer| (row(peer, rows) != own, preference(me, peer)));
-    by_preference.retain(|peer| {
-        let row = row(peer, rows);
-        let slot = &mut missing[row as usize];
-        let take = row == own || *slot > 0;
-        *slot = slot.saturating_sub(1);
-        take
-    });
-    by_preference
+
+    /// A peer that may be dialled.
+    pub(crate) fn candidate(&mut self, peer: &PeerId) {
+        let row = row(peer, self.rows);
+        if row == self.own {
+            self.mates.push(*peer);
+            return;
+        }
+        let mut new = Some((preference(&self.me, peer), *peer));
+        for slot in &mut self.best[row as usize] {
+            if slot.is_none() || new.is_some_and(|new| slot.is_some_and(|old| new < old)) {
+                std::mem::swap(slot, &mut new);
+            }
+        }
+    }
+
+    /// Whether nobody is to be dialled.
+    pub(crate) fn is_content(&self) -> bool {
+        self.mates.is_empty() && self.missing().next().is_none()
+    }
+
+    /// Whom to dial, the best first: the own row, then the others.
+    pub(crate) fn wanted(mut self) -> Vec<PeerId> {
+        if self.rows > 1 {
+            self.mates.sort_by_cached_key(|peer| preference(&self.me, peer));
+        }
+        let mut others: Vec<(u64, PeerId)> = self.missing().collect();
+        others.sort_unstable();
+        self.mates.extend(others.into_iter().map(|(_, peer)| peer));
+        self.mates
+    }
+
+    fn missing(&self) -> impl Iterator<Item = (u64, PeerId)> {
+        let rows = self.best.iter().zip(&self.linked);
+        rows.flat_map(|(best, linked)| {
+            best.iter().flatten().take(LINKS_PER_ROW.saturating_sub(*linked)).copied()
+        })
+    }
 }
 
 #[cfg(test)]
@@ -140,13 +179,28 @@ mod tests {
     fn a_grid_asks_for_its_own_row_and_two_of_every_other() {
         let peers: Vec<PeerId> = (0..200).map(|number: u32| PeerId::of_uri(&number.to_string())).collect();
         let (me, others) = peers.split_first().expect("there are peers");
-        let wanted = wanted(me, 8, &[], others);
+        let pick = |linked: &[PeerId], candidates: &[PeerId]| {
+            let mut picker = Picker::new(*me, 8);
+            linked.iter().for_each(|peer| picker.linked(peer));
+            candidates.iter().for_each(|peer| picker.candidate(peer));
+            let content = picker.is_content();
+            let wanted = picker.wanted();
+            assert_eq!(content, wanted.is_empty());
+            wanted
+        };
+        let wanted = pick(&[], others);
         for at in 0..8 {
             let there = |list: &[PeerId]| list.iter().filter(|peer| row(peer, 8) == at).count();
             let expected = if at == row(me, 8) { there(others) } else { LINKS_PER_ROW };
             assert_eq!(there(&wanted), expected, "row {at}");
         }
         let rest: Vec<PeerId> = others.iter().filter(|peer| !wanted.contains(peer)).copied().collect();
-        assert!(super::wanted(me, 8, &wanted, &rest).is_empty());
+        assert_eq!(pick(&wanted, &rest), []);
+        // One link is missing: the row's best that is not linked, whatever the order they are shown in.
+        let (lost, kept) = wanted.split_last().expect("it asks for links");
+        let mut shown = [rest.as_slice(), &[*lost]].concat();
+        assert_eq!(pick(kept, &shown), [*lost]);
+        shown.reverse();
+        assert_eq!(pick(kept, &shown), [*lost]);
     }
 }

@@ -79,19 +79,13 @@ impl Links {
         self.standing.len()
     }
 
-    /// Peers whose link is about to say hello, or that have one that stands.
-    pub(crate) fn reached(&self) -> BTreeSet<PeerId> {
+    /// Peers whose link is about to say hello, or that have one that stands, by id.
+    pub(crate) fn reached(&self) -> Vec<PeerId> {
         let greeting = self.sessions.values().filter(|session| session.phase == Phase::Greeting);
-        self.standing.keys().copied().chain(greeting.map(|session| session.peer.id)).collect()
-    }
-
-    /// Whether a peer has a link that stands or is about to say hello.
-    pub(crate) fn is_reached(&self, peer: &PeerId) -> bool {
-        self.standing.contains_key(peer)
-            || self
-                .sessions
-                .values()
-                .any(|session| session.phase == Phase::Greeting && session.peer.id == *peer)
+        let mut reached: Vec<PeerId> =
+            self.standing.keys().copied().chain(greeting.map(|session| session.peer.id)).collect();
+        reached.sort_unstable();
+        reached
     }
 
     pub(crate) fn is_linked(&self, peer: &PeerId) -> bool {

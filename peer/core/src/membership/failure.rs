@@ -21,6 +21,13 @@ pub(crate) struct Contact {
     pub(crate) last_seen: Option<WallTime>,
 }
 
+impl Contact {
+    /// When the member may be dialled next, where it is not being dialled.
+    pub(crate) fn next(&self) -> Time {
+        self.retry.next()
+    }
+}
+
 /// Contacts of members, one for each that was ever tried or linked.
 #[derive(Debug, Default)]
 pub(crate) struct Contacts {

@@ -24,12 +24,14 @@ pub(crate) struct Member {
     pub(crate) record: Arc<SignedRecord>,
     /// When this record came.
     pub(crate) heard: Time,
+    /// It says where it can be dialled. A copy, so that a walk over thousands of members opens no record.
+    pub(crate) is_reachable: bool,
 }
 
 impl Member {
-    /// It says where it can be dialled.
-    pub(crate) fn is_reachable(&self) -> bool {
-        !self.record.record.addresses.is_empty()
+    fn new(record: Arc<SignedRecord>, heard: Time) -> Self {
+        let is_reachable = !record.record.addresses.is_empty();
+        Self { record, heard, is_reachable }
     }
 }
 
@@ -98,8 +100,7 @@ impl Roster {
         for record in &records {
             self.digest.add(&mark(&record.peer, &record.record));
         }
-        self.members =
-            records.into_iter().map(|record| (record.peer, Member { record, heard: now })).collect();
+        self.members = records.into_iter().map(|record| (record.peer, Member::new(record, now))).collect();
     }
 
     /// Takes a verified record.
@@ -116,7 +117,7 @@ impl Roster {
         self.tombstones.remove(&peer);
         let old = self.remove(&peer);
         self.digest.add(&mark(&peer, &record.record));
-        self.members.insert(peer, Member { record, heard: now });
+        self.members.insert(peer, Member::new(record, now));
         if old.is_some() { Change::Renewed } else { Change::Joined }
     }
 

@@ -203,13 +203,13 @@ impl Peer {
 
     pub(super) fn drain(&mut self, leaving: Vec<PeerId>, leave: bool, now: Now) {
         self.drain.get_or_insert_with(Drain::default).ask(leaving, leave);
-        self.note_state(false);
+        self.note_state(None);
         self.set(Timer::Drain, now.time);
     }
 
     pub(super) fn resume(&mut self, now: Now) {
         let Some(drain) = self.drain.take() else { return };
-        self.note_state(false);
+        self.note_state(None);
         if drain.left && !self.stopping {
             self.phase = Phase::Running;
             self.seal_own(false, now);

@@ -9,7 +9,6 @@ use super::{Peer, Phase, Timer};
 use crate::event::{Class, DialError, Event, EvidenceKind, LinkUp, Output};
 use crate::link::session::{ACK_DELAY, ACK_DELAY_LAZY, Liveness, Opening, Phase as LinkPhase, Session};
 use crate::link::table::Standing;
-use crate::membership::roster::Member;
 use crate::message::{Frame, GoodbyeReason, Hello, LinkPeer, Message};
 use crate::types::{LinkId, Now, OpId, Time};
 
@@ -193,7 +192,7 @@ impl Peer {
             Some(Standing::First) => {}
         }
         self.contacts.linked(peer.id);
-        let reachable = self.roster.get(&peer.id).is_none_or(Member::is_reachable);
+        let reachable = self.roster.get(&peer.id).is_none_or(|member| member.is_reachable);
         if let Some(session) = self.links.get_mut(link) {
             session.stood = true;
             session.reachable = reachable;

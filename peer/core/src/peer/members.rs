@@ -6,6 +6,7 @@ use std::time::Duration;
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
+use super::rows::ToDial;
 use super::{Peer, Phase, Purpose, Timer};
 use crate::envelope::{Record, SignedRecord};
 use crate::event::{Class, Event, EvidenceKind, Output, Verdict, Verifiable};
@@ -229,23 +230,24 @@ impl Peer {
         let room = self.config.links_max.saturating_sub(self.links.len() + self.dialling);
         let slots = DIALS_MAX.saturating_sub(self.dialling).min(room);
         let reached = self.links.reached();
-        let due = self.bootstrap.due(now.time, slots, &self.config.advertise, |peer| reached.contains(peer));
+        let is_reached = |peer: &PeerId| reached.binary_search(peer).is_ok();
+        let due = self.bootstrap.due(now.time, slots, &self.config.advertise, is_reached);
         for address in due {
             self.dialling += 1;
             let op = self.op(Purpose::DialBootstrap(address.clone()));
             self.outputs.push_back(Output::Dial { op, address, expect: None });
         }
-        let mut next = self.bootstrap.next(&self.config.advertise, |peer| reached.contains(peer));
+        let mut next = self.bootstrap.next(&self.config.advertise, is_reached);
         if self.dial_list.is_none() || self.dial_list_until.is_some_and(|until| until <= now.time) {
-            let (list, until) = self.to_dial(now);
-            (self.dial_list, self.dial_list_until) = (Some(list), until);
-            self.note_state(false);
+            let ToDial { list, again, is_missing } = self.to_dial(&reached, now);
+            (self.dial_list, self.dial_list_until) = (Some(list), again);
+            self.note_state(Some(is_missing));
         } else if self.links.linked() == 0 {
-            self.note_state(false);
+            self.note_state(None);
         }
         next = next.into_iter().chain(self.dial_list_until).min();
         let mut list = self.dial_list.take().unwrap_or_default();
-        self.dial_from(&mut list, now);
+        self.dial_from(&mut list, &reached, now);
         self.dial_list.get_or_insert(list);
         // Whatever is ready and was not dialled waits for a slot; an answered dial sets this timer again.
         if let Some(next) = next.filter(|next| *next > now.time) {
@@ -254,7 +256,7 @@ impl Peer {
     }
 
     /// Dials from the end of a list as many as there is room for, and are still wanted.
-    fn dial_from(&mut self, list: &mut Vec<PeerId>, now: Now) {
+    fn dial_from(&mut self, list: &mut Vec<PeerId>, reached: &[PeerId], now: Now) {
         let mut by_row = if list.is_empty() { Vec::new() } else { self.links_by_row() };
         let own = grid::row(&self.me, self.rows);
         while self.dialling < DIALS_MAX && self.links.len() + self.dialling < self.config.links_max {
@@ -262,7 +264,7 @@ impl Peer {
             let row = grid::row(&peer, self.rows);
             let is_full = self.rows > 1 && row != own && by_row[row as usize] >= grid::LINKS_PER_ROW;
             if is_full
-                || self.links.is_reached(&peer)
+                || reached.binary_search(&peer).is_ok()
                 || self.contacts.next(&peer).is_none_or(|at| at > now.time)
             {
                 continue;

@@ -3,12 +3,13 @@
 //! Links are wanted for the new count at once and those of the old one are kept, so that both sets stand while the
 //! count changes (docs/design.md § 3.2); frames go on naming the old count until the new links carry them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::links::HIGHER_ID_WAIT;
 use super::{Peer, Timer};
 use crate::event::Event;
-use crate::gossip::grid;
+use crate::gossip::grid::{self, Picker};
 use crate::types::{Now, PeerId, Time};
 
 /// Transactions travel by the new row count at the latest after this time: some members may not be reached at all. Guess:
@@ -17,6 +18,24 @@ const CHANGE_MAX: Duration = Duration::from_secs(30);
 /// Percent of the links for a row count that have to stand before transactions travel by it. Guess: what is missing
 /// then is left to announcements.
 const LINKED_PERCENT_MIN: usize = 90;
+
+/// How a member stands.
+enum Reach {
+    /// It has a link or is being dialled.
+    Linked,
+    /// It may be dialled from this time on.
+    Next(Time),
+}
+
+/// What the grid wants.
+pub(super) struct ToDial {
+    /// Whom to dial now, best last.
+    pub(super) list: Vec<PeerId>,
+    /// When to look again, where somebody waits for the next attempt.
+    pub(super) again: Option<Time>,
+    /// Whether a link is wanted at all, now or later.
+    pub(super) is_missing: bool,
+}
 
 impl Peer {
     /// The number of members has changed, or may have.
@@ -47,7 +66,7 @@ impl Peer {
         // By row: has a member that can be dialled, has a link.
         let mut others = vec![(false, false); rows as usize];
         let (mut mates, mut linked_mates) = (0, 0);
-        for (peer, _) in self.roster.iter().filter(|(_, member)| member.is_reachable()) {
+        for (peer, _) in self.roster.iter().filter(|(_, member)| member.is_reachable) {
             let (row, linked) = (grid::row(peer, rows), self.links.is_linked(peer));
             if row == own {
                 mates += 1;
@@ -63,51 +82,64 @@ impl Peer {
             && rows_linked * 100 >= rows_there * LINKED_PERCENT_MIN
     }
 
-    /// Members that the grid wants a link to, has none, and that may be dialled at all.
-    pub(super) fn wanted(&self) -> Vec<PeerId> {
-        let (linked, candidates) = self.candidates();
-        grid::wanted(&self.me, self.rows, &linked, &candidates)
+    /// Whether the grid wants a link to a member that may be dialled at all, and has none.
+    pub(super) fn misses_links(&self) -> bool {
+        let mut picker = Picker::new(self.me, self.rows);
+        self.survey(&self.links.reached(), |peer, standing| match standing {
+            Reach::Linked => picker.linked(peer),
+            Reach::Next(_) => picker.candidate(peer),
+        });
+        !picker.is_content()
     }
 
-    /// Whom to dial now, best last; and when to look again, where somebody waits for the next attempt.
-    pub(super) fn to_dial(&self, now: Now) -> (Vec<PeerId>, Option<Time>) {
-        let (linked, candidates) = self.candidates();
+    /// Whom to dial now. `reached`: peers with a link that stands or is about to say hello.
+    pub(super) fn to_dial(&self, reached: &[PeerId], now: Now) -> ToDial {
         // Both sides of a network that starts as a whole would dial; nobody dials one without an address.
-        let waits = |peer: &PeerId| *peer < self.me && !self.config.advertise.is_empty();
-        let next = |peer: &PeerId| {
-            let first = if waits(peer) { self.began + HIGHER_ID_WAIT } else { Time::ZERO };
-            self.contacts.next(peer).map(|at| at.max(first))
-        };
-        let ready: Vec<PeerId> =
-            candidates.iter().filter(|peer| next(peer).is_some_and(|at| at <= now.time)).copied().collect();
+        let higher = self.began + HIGHER_ID_WAIT;
+        let waits = higher > now.time && !self.config.advertise.is_empty();
         // Where the best candidates wait for their next attempt, the grid takes others that may be dialled now.
-        let mut chosen = grid::wanted(&self.me, self.rows, &linked, &ready);
-        chosen.reverse();
-        if ready.len() == candidates.len() {
-            return (chosen, None);
-        }
-        let best = grid::wanted(&self.me, self.rows, &linked, &candidates);
-        (chosen, best.iter().filter_map(next).filter(|at| *at > now.time).min())
+        let (mut ready, mut all) = (Picker::new(self.me, self.rows), Picker::new(self.me, self.rows));
+        let mut waiting = BTreeMap::new();
+        self.survey(reached, |peer, standing| match standing {
+            Reach::Linked => {
+                ready.linked(peer);
+                all.linked(peer);
+            }
+            Reach::Next(at) => {
+                let at = if waits && *peer < self.me { at.max(higher) } else { at };
+                all.candidate(peer);
+                if at <= now.time {
+                    ready.candidate(peer);
+                } else {
+                    waiting.insert(*peer, at);
+                }
+            }
+        });
+        let is_missing = !all.is_content();
+        let mut list = ready.wanted();
+        list.reverse();
+        let again = if waiting.is_empty() {
+            None
+        } else {
+            all.wanted().iter().filter_map(|peer| waiting.get(peer)).min().copied()
+        };
+        ToDial { list, again, is_missing }
     }
 
-    /// Members that have a link or are being dialled, and the others that say where to dial them. Links and contacts
-    /// stand in the order of ids as the roster does, so that one walk finds them all.
-    fn candidates(&self) -> (Vec<PeerId>, Vec<PeerId>) {
-        let reached = self.links.reached();
+    /// Shows all members that have a link or are being dialled, and those that say where to dial them, with the time of the
+    /// next attempt. Links and contacts stand in the order of ids as the roster does, so that one walk finds them all.
+    fn survey(&self, reached: &[PeerId], mut show: impl FnMut(&PeerId, Reach)) {
         let (mut reached, mut contacts) = (reached.iter().peekable(), self.contacts.iter().peekable());
-        let (mut linked, mut candidates) = (Vec::new(), Vec::new());
         for (peer, member) in self.roster.iter() {
             while reached.next_if(|other| *other < peer).is_some() {}
             while contacts.next_if(|(other, _)| *other < peer).is_some() {}
-            let is_dialled =
-                contacts.peek().is_some_and(|(other, contact)| *other == peer && contact.dialling);
-            if is_dialled || reached.peek() == Some(&peer) {
-                linked.push(*peer);
-            } else if member.is_reachable() {
-                candidates.push(*peer);
+            let contact = contacts.peek().filter(|(other, _)| *other == peer).map(|(_, contact)| contact);
+            if reached.peek() == Some(&peer) || contact.is_some_and(|contact| contact.dialling) {
+                show(peer, Reach::Linked);
+            } else if member.is_reachable {
+                show(peer, Reach::Next(contact.map_or(Time::ZERO, |contact| contact.next())));
             }
         }
-        (linked, candidates)
     }
 
     /// Links that stand, are being made, or are being dialled, by row.

@@ -10,7 +10,7 @@ use crate::view::{LinkView, OutboxView, PeerView, QuarantineView, State, StatusV
 impl Peer {
     pub(super) fn status_view(&self) -> StatusView {
         StatusView {
-            state: self.state(),
+            state: self.state(None),
             peers_known: self.roster.len(),
             peers_linked: self.links.linked(),
             rows: self.rows,
@@ -26,7 +26,8 @@ impl Peer {
         }
     }
 
-    fn state(&self) -> State {
+    /// `is_missing`: whether the grid wants a link that does not stand, where that is known already.
+    fn state(&self, is_missing: Option<bool>) -> State {
         if self.phase != Phase::Running || self.drain.is_some() {
             return State::Draining;
         }
@@ -36,19 +37,14 @@ impl Peer {
             return if alone { State::Online } else { State::Offline };
         }
         // Links that the grid wants but that may not be dialled (members without address) do not count.
-        let wanted = self.wanted();
-        if wanted.is_empty() { State::Online } else { State::Degraded }
+        let is_missing = is_missing.unwrap_or_else(|| self.misses_links());
+        if is_missing { State::Degraded } else { State::Online }
     }
 
-    /// Tells when the state has changed. `missing`: whether the grid wants a link that does not stand, where that is
+    /// Tells when the state has changed. `is_missing`: whether the grid wants a link that does not stand, where that is
     /// known already.
-    pub(super) fn note_state(&mut self, missing: bool) {
-        let state =
-            if missing && self.phase == Phase::Running && self.drain.is_none() && self.links.linked() > 0 {
-                State::Degraded
-            } else {
-                self.state()
-            };
+    pub(super) fn note_state(&mut self, is_missing: Option<bool>) {
+        let state = self.state(is_missing);
         let from = std::mem::replace(&mut self.last_state, state);
         if from != state {
             self.event(Event::StateChanged { from, to: state });
