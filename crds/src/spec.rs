@@ -245,8 +245,8 @@ pub struct Retention {
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('87600h')")
         .message("spec.retention.age must be between 1m and 87600h."))]
     pub age: Option<String>,
-    /// While its transactions take more in a peer's store, indices included, the oldest is removed. Leave the volume
-    /// half as much again. 1Mi to 64Ti; default: never for their size.
+    /// While its transactions take more than this, in bytes of a peer's store, indices included, the oldest is removed. Leave
+    /// the volume half as much again. 1Mi to 64Ti; default: never for their size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("quantity(string(self)).compareTo(quantity('1Mi')) >= 0 && quantity(string(self)).compareTo(quantity('64Ti')) <= 0")
         .message("spec.retention.bytes must be between 1Mi and 64Ti."))]
