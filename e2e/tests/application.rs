@@ -70,8 +70,18 @@ fn a_stream_over_http_delivers_what_others_publish() -> anyhow::Result<()> {
     let peer = network.endpoints()?.into_iter().find(|peer| peer.name.ends_with("-0")).context("peer 0")?;
     let (code, cursors) = rest::ask(&peer.api, "/v1/cursors").context("it answers")?;
     assert_eq!((code, cursors.contains("\"cursors\":[]")), (200, true), "{cursors}");
-    let tail =
-        ["tail", "--cursor", "app", "--origin", "peers-1", "--count", "1", "--raw", "--timeout", "20s"];
+    let tail = [
+        "tail",
+        "--cursor",
+        "app",
+        "--origin",
+        "streams-peers-1",
+        "--count",
+        "1",
+        "--raw",
+        "--timeout",
+        "20s",
+    ];
     let said = network.cli("peers-0", &tail)?.ok()?;
     assert_eq!(said.out, b"over http");
     let said = network.cli("peers-0", &["cursors", "show", "app", "-o", "json"])?.ok()?;

@@ -23,7 +23,7 @@ fn peer(network: &Network, name: &str) -> anyhow::Result<Endpoint> {
     network
         .endpoints()?
         .into_iter()
-        .find(|peer| peer.name == name)
+        .find(|peer| peer.name.ends_with(name))
         .with_context(|| format!("there is no {name}"))
 }
 
