@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -32,11 +32,15 @@ fn under_load(
     origins: &[Endpoint],
     faults: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<Vec<String>> {
+    static STRETCHES: AtomicUsize = AtomicUsize::new(0);
+    let stretch = STRETCHES.fetch_add(1, Ordering::Relaxed);
     let (acknowledged, stop) = (Mutex::new(Vec::new()), AtomicBool::new(false));
     let outcome = std::thread::scope(|scope| {
         for origin in origins {
             let (acknowledged, stop) = (&acknowledged, &stop);
-            scope.spawn(move || load::keep_submitting(&origin.api, &origin.name, stop, acknowledged));
+            // A key that was used before would stand for the transaction of that time.
+            let name = format!("{}-{stretch}", origin.name);
+            scope.spawn(move || load::keep_submitting(&origin.api, &name, stop, acknowledged));
         }
         let outcome = faults();
         stop.store(true, Ordering::Relaxed);
