@@ -48,6 +48,8 @@ pub struct Config {
     pub retention_age: Option<Duration>,
     /// `retention.bytes`.
     pub retention_bytes: Option<u64>,
+    /// `links.compression`.
+    pub compression: Compression,
     /// `limits.bodyBytesMax`.
     pub body_bytes_max: u64,
     /// `limits.submitBytesMax`.
@@ -89,6 +91,15 @@ impl std::fmt::Display for ApiAddress {
     }
 }
 
+/// How bodies travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Packed by LZ4, where that pays and the other side reads it.
+    Lz4,
+    /// As they are.
+    None,
+}
+
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -121,6 +132,7 @@ pub(crate) fn build(given: &GivenByKey, host_name: Option<&str>, problems: &mut 
     let (retention_age, retention_bytes) =
         (reader.duration_or_none("retention.age"), reader.bytes_or_none("retention.bytes"));
     let (durable, submit_bytes_max) = (reader.text("state.durable"), reader.bytes("limits.submitBytesMax"));
+    let compression = reader.text("links.compression");
     let (links_max, submissions_max) =
         (reader.integer("limits.linksMax"), reader.integer("limits.submissionsMax"));
     let (log_level, log_format) = (reader.text("log.level"), reader.text("log.format"));
@@ -144,6 +156,7 @@ pub(crate) fn build(given: &GivenByKey, host_name: Option<&str>, problems: &mut 
         cache_bytes_max: cache_bytes_max?,
         retention_age: retention_age.ok()?,
         retention_bytes: retention_bytes.ok()?,
+        compression: if compression? == "none" { Compression::None } else { Compression::Lz4 },
         body_bytes_max: body_bytes_max?,
         durable: durable? == "true",
         submit_bytes_max: submit_bytes_max?,

@@ -191,6 +191,12 @@ pub const FIELDS: &[Field] = &[
         "While the transactions take more in the store, indices included, the oldest is removed. What no other peer is known to hold stays, whatever both settings say. `none`: never for their size.",
     ),
     field(
+        "links.compression",
+        Kind::Choice(&["lz4", "none"]),
+        "lz4",
+        "How bodies of 1,000 bytes and more travel to peers that say the same, where it saves a tenth of them at least. `none`: as they are, both ways. What is stored and read is the same in any case; lengths on the wire tell how well a body packs.",
+    ),
+    field(
         "limits.bodyBytesMax",
         Kind::Bytes { min: 1 << 10, max: 256 << 20 },
         "64Mi",

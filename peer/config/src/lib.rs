@@ -17,7 +17,7 @@ pub mod units;
 
 use std::collections::BTreeMap;
 
-pub use config::{ApiAddress, Config, LogFormat};
+pub use config::{ApiAddress, Compression, Config, LogFormat};
 pub use problem::{Problem, Problems};
 pub use raw::RawConfig;
 pub use reference::reference_markdown;

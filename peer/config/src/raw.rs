@@ -43,6 +43,9 @@ pub struct RawConfig {
     /// How long transactions are kept.
     #[serde(default, skip_serializing_if = "is_default")]
     pub retention: RawRetention,
+    /// What travels on links.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub links: RawLinks,
     /// Bounds.
     #[serde(default, skip_serializing_if = "is_default")]
     pub limits: RawLimits,
@@ -127,6 +130,15 @@ pub struct RawRetention {
     /// The oldest is removed while they take more; default `none`, 1Mi to 1Pi.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<String>,
+}
+
+/// What travels on links.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RawLinks {
+    /// `lz4` (default) or `none`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression: Option<String>,
 }
 
 /// Bounds.
