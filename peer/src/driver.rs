@@ -207,8 +207,9 @@ impl Driver {
     }
 
     fn handle(&mut self, input: Input) {
-        if let Input::Frame { bytes, .. } = &input {
+        if let Input::Frame { bytes, frame, .. } = &input {
             self.metrics.frames_received(1, u64::from(*bytes));
+            self.metrics.body_received(frame.message.payload());
         }
         self.core.handle(self.clock.now(), input);
         self.drain();

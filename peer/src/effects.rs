@@ -3,7 +3,9 @@
 //! Reads run on tokio's blocking threads (bounded when the runtime is built); writes on the store's own
 //! thread; signatures in the verification pool. The core bounds how many of each are under way.
 
+use bytes::Bytes;
 use sorcha_peer_core::event::{Expired, LoadWhat, Loaded, StoreFault};
+use sorcha_peer_core::payload::Payload;
 use sorcha_peer_core::types::bounds::PUSH_BODY_BYTES_MAX;
 use sorcha_peer_core::types::{OpId, TxId};
 use sorcha_peer_core::{Input, Output};
@@ -25,6 +27,8 @@ pub struct Effects {
     pub metrics: Metrics,
     /// Signing and checking.
     pub signatures: SignaturePool,
+    /// Whether what is loaded for others is packed.
+    pub packing: bool,
     /// Where answers go.
     pub completions: mpsc::UnboundedSender<Input>,
 }
@@ -39,6 +43,7 @@ impl Effects {
             Output::Send { link, class, frame } => {
                 if let Some(bytes) = self.transport.send(link, class, &frame) {
                     self.metrics.frames_sent(class, 1, bytes as u64);
+                    self.metrics.body_sent(frame.message.payload());
                 }
             }
             Output::Dial { op, address, expect } => self.transport.dial(op, address, expect),
@@ -68,7 +73,8 @@ impl Effects {
                 self.store.persist(envelope, body, idempotency_key, wall_now(), Box::new(reply));
             }
             Output::Load { op, id, what } => {
-                self.read(move |store| Input::Loaded { op, found: load(store, id, &what) });
+                let packing = self.packing;
+                self.read(move |store| Input::Loaded { op, found: load(store, id, &what, packing) });
             }
             Output::Lookup { op, ids } => self.read(move |store| {
                 // A store that cannot be read holds nothing as far as others are concerned.
@@ -125,11 +131,14 @@ fn report(op: OpId, fault: &StoreFault) {
     tracing::warn!(op = op.0, "the store did not do what it was asked: {fault}");
 }
 
-fn load(store: &Store, id: TxId, what: &LoadWhat) -> Option<Loaded> {
+fn load(store: &Store, id: TxId, what: &LoadWhat, packing: bool) -> Option<Loaded> {
+    // On the thread that reads, off the driver's loop.
+    let packed = |bytes| if packing { sorcha_peer_wire::pack(bytes) } else { Payload::from(bytes) };
     let found = match what {
-        LoadWhat::Envelope => load_envelope(store, id),
+        LoadWhat::Envelope => load_envelope(store, id, packed),
         LoadWhat::Chunk { index } => {
-            store.chunk(&id, *index).map(|found| found.map(|(data, proof)| Loaded::Chunk { data, proof }))
+            let chunk = |(data, proof)| Loaded::Chunk { data: packed(data), proof };
+            store.chunk(&id, *index).map(|found| found.map(chunk))
         }
     };
     found.unwrap_or_else(|fault| {
@@ -138,11 +147,15 @@ fn load(store: &Store, id: TxId, what: &LoadWhat) -> Option<Loaded> {
     })
 }
 
-fn load_envelope(store: &Store, id: TxId) -> Result<Option<Loaded>, StoreFault> {
+fn load_envelope(
+    store: &Store,
+    id: TxId,
+    packed: impl Fn(Bytes) -> Payload,
+) -> Result<Option<Loaded>, StoreFault> {
     let Some(stored) = store.transaction(&id)? else { return Ok(None) };
     let body = if stored.envelope.header().body_bytes <= PUSH_BODY_BYTES_MAX as u64 {
         match store.body(&id)? {
-            Some(body) => Some(body),
+            Some(body) => Some(packed(body)),
             None => return Ok(None),
         }
     } else {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sorcha_peer_core::event::{Accepted, Event, SubmitRefused};
 use sorcha_peer_core::tree::Body;
+use sorcha_peer_core::types::bounds::PUSH_BODY_BYTES_MAX;
 use sorcha_peer_core::types::{PeerId, TxId, WallTime};
 use sorcha_peer_core::view::{DrainView, OutboxView, PeerView, QuarantineView, StatusView};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -120,6 +121,7 @@ pub struct NodeHandle {
     body_bytes_max: u64,
     submit_bytes_max: u64,
     durable: bool,
+    packing: bool,
 }
 
 impl NodeHandle {
@@ -139,7 +141,14 @@ impl NodeHandle {
             body_bytes_max,
             submit_bytes_max: crate::api::intake::BODIES_BYTES_MAX,
             durable: true,
+            packing: true,
         }
+    }
+
+    /// Whether bodies that are submitted here are packed for their way to others.
+    #[must_use]
+    pub fn packing(self, packing: bool) -> Self {
+        Self { packing, ..self }
     }
 
     /// Of a peer whose state directory does not outlive its machine: submissions always ask for holders.
@@ -180,7 +189,8 @@ impl NodeHandle {
     }
 
     /// Submits and waits until the transaction is durable here. A body above `HASH_INLINE_BYTES_MAX` is
-    /// hashed on a thread of the blocking pool, a smaller one on the calling task.
+    /// hashed on a thread of the blocking pool, a smaller one on the calling task. One that travels within pushes is
+    /// packed here, once for all of them; chunks of larger ones are packed when they are loaded.
     pub async fn submit(
         &self,
         register: String,
@@ -191,7 +201,9 @@ impl NodeHandle {
         if bytes > self.body_bytes_max {
             return Err(SubmitRefused::BodyTooLarge { bytes, max: self.body_bytes_max });
         }
-        let body = if body.len() <= HASH_INLINE_BYTES_MAX {
+        let body = if self.packing && body.len() <= PUSH_BODY_BYTES_MAX {
+            Body::of(sorcha_peer_wire::pack(body))
+        } else if body.len() <= HASH_INLINE_BYTES_MAX {
             Body::new(body)
         } else {
             let hashing = tokio::task::spawn_blocking(move || Body::new(body));

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sorcha_peer_config::{Config, LogFormat, Mode};
+use sorcha_peer_config::{Compression, Config, LogFormat, Mode};
 use sorcha_peer_core::Input;
 use sorcha_peer_core::config as core_config;
+use sorcha_peer_core::payload::Codings;
 use sorcha_peer_core::peer::Peer;
 use sorcha_peer_core::types::Address;
 use sorcha_peer_pki::SpiffeId;
@@ -170,9 +171,11 @@ pub async fn serve(
     let incarnation = recovered.incarnation.max(by_clock);
     let identity = identity(&config, incarnation);
     let (uri, incarnation) = (identity.uri.clone(), identity.incarnation);
+    let packing = config.compression == Compression::Lz4;
     let node = NodeHandle::new(commands_in, events.clone(), identity, store.clone(), config.body_bytes_max)
         .taking_in(config.submit_bytes_max)
-        .keeping_nothing(!config.durable);
+        .keeping_nothing(!config.durable)
+        .packing(packing);
     let operator =
         Operator { node: node.clone(), tls: Arc::clone(&tls), readiness: readiness.clone(), config_sha256 };
     let (inputs, network) = mpsc::channel(INPUTS_MAX);
@@ -225,6 +228,7 @@ pub async fn serve(
         transport: transport.clone(),
         metrics: metrics.clone(),
         signatures,
+        packing,
         completions: completions_in,
     };
 
@@ -323,6 +327,10 @@ fn core_settings(config: &Config, port: u16) -> core_config::Config {
         retention_age: config.retention_age,
         retention_bytes: config.retention_bytes,
         durable: config.durable,
+        codings: match config.compression {
+            Compression::Lz4 => Codings::ALL,
+            Compression::None => Codings::NONE,
+        },
         ..core_config::Config::default()
     }
 }

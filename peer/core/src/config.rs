@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::envelope::SignedRecord;
+use crate::payload::Codings;
 use crate::types::{Address, PeerId, WallTime};
 
 /// How the core shall behave. Every field has a default, see [`Config::default`].
@@ -47,6 +48,8 @@ pub struct Config {
     pub retention_bytes: Option<u64>,
     /// What is stored here outlives the machine; otherwise this peer is no holder to others.
     pub durable: bool,
+    /// How bodies may travel, beside plain: told to others, and sent to those who say the same.
+    pub codings: Codings,
 }
 
 impl Default for Config {
@@ -73,6 +76,7 @@ impl Default for Config {
             retention_age: None,
             retention_bytes: None,
             durable: true,
+            codings: Codings::ALL,
         }
     }
 }

@@ -25,6 +25,7 @@ mod membership;
 pub mod message;
 mod origins;
 mod outbox;
+pub mod payload;
 pub mod peer;
 mod quarantine;
 mod sync;
@@ -33,6 +34,13 @@ mod testing;
 pub mod tree;
 pub mod types;
 pub mod view;
+
+/// What all peers of a network must compute alike, beside ids and trees: proto/vectors holds each to its bytes.
+pub mod rules {
+    pub use crate::gossip::announce::salt;
+    pub use crate::gossip::grid::{rank, row};
+    pub use crate::membership::roster::mark;
+}
 
 pub use config::{Config, Identity, Start};
 pub use event::{Input, Output};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::envelope::{Envelope, SignedRecord};
+use crate::payload::{Codings, Payload};
 use crate::types::{Hash, PeerId, TxId, WallTime};
 
 /// A numbered message of a session.
@@ -78,7 +79,7 @@ pub enum Message {
         /// Its index.
         index: u32,
         /// Its bytes.
-        data: Bytes,
+        data: Payload,
         /// Inclusion proof, leaf side first.
         proof: Vec<Hash>,
     },
@@ -115,6 +116,37 @@ pub enum Message {
     Sync(Sync),
     /// A frame of a later version: acknowledged, counted, ignored.
     Unknown,
+    /// A push or a chunk whose packed bytes do not unpack to what they stand for. Read, never written.
+    Garbled {
+        /// Of this transaction's body.
+        id: TxId,
+        /// Of the chunk; `None`: the body within a push.
+        chunk: Option<u32>,
+        /// What is wrong with it.
+        detail: String,
+    },
+}
+
+impl Message {
+    /// Bytes of a body that it carries.
+    pub fn payload(&self) -> Option<&Payload> {
+        match self {
+            Self::Push(push) => push.body.as_ref(),
+            Self::Chunk { data, .. } => Some(data),
+            _ => None,
+        }
+    }
+
+    /// For a side that reads these codings alone: what is packed otherwise travels plain.
+    #[must_use]
+    pub(crate) fn for_reader_of(mut self, codings: Codings) -> Self {
+        match &mut self {
+            Self::Push(push) => push.body = push.body.take().map(|body| body.for_reader_of(codings)),
+            Self::Chunk { data, .. } => *data = std::mem::take(data).for_reader_of(codings),
+            _ => {}
+        }
+        self
+    }
 }
 
 /// First frame of each side of a session.
@@ -138,6 +170,8 @@ pub struct Hello {
     pub record: Option<Arc<SignedRecord>>,
     /// The sender stores nothing that outlives its machine: it does not count as a holder.
     pub keeps_nothing: bool,
+    /// What the sender reads beside plain bodies.
+    pub codings: Codings,
 }
 
 /// Why a link ends, as the other side is told.
@@ -167,7 +201,7 @@ pub struct Push {
     /// Header and proof.
     pub envelope: Arc<Envelope>,
     /// The body where it travels along.
-    pub body: Option<Bytes>,
+    pub body: Option<Payload>,
     /// Row count of the sender.
     pub rows: u32,
     /// The receiver passes it on to its row.

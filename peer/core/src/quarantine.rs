@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::message::Push;
+use crate::payload::Payload;
 use crate::types::{PeerId, TxId, WallTime};
 use crate::view::QuarantineView;
 
@@ -27,7 +28,7 @@ pub(crate) struct Kept {
 impl Kept {
     fn bytes(&self) -> usize {
         let envelope = &self.push.envelope;
-        let body = self.push.body.as_ref().map_or(0, bytes::Bytes::len);
+        let body = self.push.body.as_ref().map_or(0, Payload::memory);
         512 + body + envelope.signed().len() + envelope.certificate().len() + self.reason.len()
     }
 }
@@ -108,7 +109,10 @@ mod tests {
         assert_eq!(quarantine.views()[0].envelope.id(), testing::envelope(11, 10).id(), "the oldest went");
         assert_eq!(quarantine.take().len(), KEPT_MAX);
         assert_eq!((quarantine.len(), quarantine.bytes), (0, 0));
-        let large = || Push { body: Some(vec![0; KEPT_BYTES_MAX / 2].into()), ..testing::push(1, 10) };
+        let large = || {
+            let body = bytes::Bytes::from(vec![0; KEPT_BYTES_MAX / 2]);
+            Push { body: Some(body.into()), ..testing::push(1, 10) }
+        };
         assert!(quarantine.keep(large(), peer, String::new(), WallTime::default()));
         for number in 2..4 {
             let envelope = testing::envelope(number, 10);

@@ -3,31 +3,43 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use crate::payload::Payload;
 use crate::types::{Hash, bounds::CHUNK_BYTES};
 
 /// A body with its leaves, computed once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Body {
-    bytes: Bytes,
+    payload: Payload,
     leaves: Vec<Hash>,
 }
 
 impl Body {
     /// Hashes every chunk; about 1 ms per MiB.
     pub fn new(bytes: Bytes) -> Self {
+        Self::of(bytes.into())
+    }
+
+    /// The same, of bytes that may also be there as they travel.
+    pub fn of(payload: Payload) -> Self {
+        let bytes = payload.plain();
         let leaves =
             if bytes.is_empty() { vec![leaf(&[])] } else { bytes.chunks(CHUNK_BYTES).map(leaf).collect() };
-        Self { bytes, leaves }
+        Self { payload, leaves }
     }
 
     /// A body whose chunks were verified one by one against the root of these leaves.
     pub fn from_verified(bytes: Bytes, leaves: Vec<Hash>) -> Self {
-        Self { bytes, leaves }
+        Self { payload: bytes.into(), leaves }
     }
 
     /// The whole body.
     pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+        self.payload.plain()
+    }
+
+    /// The whole body, and how it travels.
+    pub fn payload(&self) -> &Payload {
+        &self.payload
     }
 
     /// One hash per chunk, in order; one for the empty body.

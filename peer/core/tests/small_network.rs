@@ -151,7 +151,7 @@ fn a_bad_chunk_is_evidence_and_comes_from_another() {
     let mut network = linked(3);
     network.tamper = Some(Box::new(|from, to, frame| {
         if let (0, 2, Message::Chunk { data, .. }) = (from, to, &mut frame.message) {
-            *data = Bytes::from(vec![0; data.len()]);
+            *data = Bytes::from(vec![0; data.len()]).into();
         }
         true
     }));

@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use sorcha_peer_core::envelope::{Envelope, Record, SignedRecord};
 use sorcha_peer_core::message::{Frame, Message, Push};
+use sorcha_peer_core::payload::Payload;
 use sorcha_peer_core::types::PeerId;
 
 use crate::seal;
@@ -96,7 +97,7 @@ impl Adversary {
             Message::Push(push) => self.twist_push(push),
             Message::Chunk { data, proof, .. } if self.does(Malice::WrongBodies) => {
                 if self.rng.random_bool(0.5) || proof.is_empty() {
-                    *data = altered(data);
+                    *data = altered_payload(data, self.rng.random_bool(0.5));
                 } else {
                     proof.pop();
                 }
@@ -171,8 +172,19 @@ impl Adversary {
         if let Some(body) = &push.body
             && self.does(Malice::WrongBodies)
         {
-            push.body = Some(altered(body));
+            push.body = Some(altered_payload(body, self.rng.random_bool(0.5)));
         }
+    }
+}
+
+/// Where it is packed, the packed bytes are altered: `cut`, they do not unpack any more, else to another body.
+fn altered_payload(payload: &Payload, cut: bool) -> Payload {
+    match payload.coded() {
+        Some((coding, packed)) if cut => {
+            Payload::packed(payload.plain().clone(), coding, packed.slice(..packed.len() - 1))
+        }
+        Some((coding, packed)) => Payload::packed(payload.plain().clone(), coding, altered(packed)),
+        None => altered(payload.plain()).into(),
     }
 }
 
@@ -203,7 +215,7 @@ fn invented(victim: &Envelope, sequence: u32) -> Push {
     header.body_bytes = body.len() as u64;
     header.body_root = sorcha_peer_core::tree::Body::new(body.clone()).root();
     let envelope = forged(&seal::envelope(header, victim.certificate()));
-    Push { envelope, body: Some(body), rows: 1, head: false, hops: 1 }
+    Push { envelope, body: Some(body.into()), rows: 1, head: false, hops: 1 }
 }
 
 /// Another's record that says that it leaves, under a signature that does not hold.

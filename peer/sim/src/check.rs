@@ -186,7 +186,7 @@ impl Checker {
         let Message::Push(push) = &frame.message else { return };
         let Some(body) = &push.body else { return };
         let header = push.envelope.header();
-        let whole = Body::new(body.clone()).root() == header.body_root;
+        let whole = Body::new(body.plain().clone()).root() == header.body_root;
         let signed = seal::verdict(&Verifiable::Envelope(push.envelope.clone())) == Verdict::Valid;
         if frame.sequence > 0 && whole && signed {
             self.arrived.entry(link).or_default().insert(frame.sequence, push.envelope.id());

@@ -52,7 +52,7 @@ impl Kind {
     pub fn of(message: &Message) -> Self {
         match message {
             Message::Hello(_) | Message::Goodbye { .. } => Self::Session,
-            Message::Ack | Message::Unknown => Self::Ack,
+            Message::Ack | Message::Unknown | Message::Garbled { .. } => Self::Ack,
             Message::Ping { .. } | Message::Pong { .. } => Self::Ping,
             Message::Push(_) => Self::Push,
             Message::Announce { .. } => Self::Announce,

@@ -10,8 +10,10 @@ use sorcha_peer_core::config::{Config, Start, next_incarnation};
 use sorcha_peer_core::envelope::{Record, SignedRecord};
 use sorcha_peer_core::event::{DialError, Input, LinkUp, Rung, Submit};
 use sorcha_peer_core::message::LinkPeer;
+use sorcha_peer_core::payload::Codings;
 use sorcha_peer_core::peer::Peer;
 use sorcha_peer_core::tree::Body;
+use sorcha_peer_core::types::bounds::PUSH_BODY_BYTES_MAX;
 use sorcha_peer_core::types::{Address, LinkId, OpId, PeerId};
 
 use crate::check::{Checker, Property, counts};
@@ -48,6 +50,8 @@ pub struct Settings {
     pub records_frozen: bool,
     /// Whether every frame goes through `sorcha-peer-wire` and back, instead of being measured only.
     pub through_wire: bool,
+    /// One peer in so many reads plain bodies alone, as an older one does; 0: none.
+    pub plain_every: usize,
     /// Whether a checker watches.
     pub checked: bool,
     /// A fault planted to see the checker catch it.
@@ -65,6 +69,7 @@ impl Default for Settings {
             keep_records: true,
             records_frozen: false,
             through_wire: false,
+            plain_every: 0,
             checked: false,
             planted: None,
         }
@@ -168,10 +173,12 @@ impl World {
         machine.verifying_until = self.now;
         let mut all = machine.disk.store().records();
         all.extend(known.iter().filter(|record| record.peer != machine.id).cloned());
+        let is_plain = self.settings.plain_every > 0 && (peer + 1).is_multiple_of(self.settings.plain_every);
         let config = Config {
             advertise: machine.advertised(),
             bootstrap: machine.bootstrap.iter().map(|number| address_of(*number)).collect(),
             rows: machine.rows,
+            codings: if is_plain { Codings::NONE } else { self.settings.config.codings },
             ..self.settings.config.clone()
         };
         let start = Start {
@@ -235,7 +242,9 @@ impl World {
         if !machine.runs() {
             return None;
         }
-        let body = Arc::new(Body::new(body));
+        // As a peer does that takes a transaction in.
+        let small = body.len() <= PUSH_BODY_BYTES_MAX;
+        let body = Arc::new(if small { Body::of(sorcha_peer_wire::pack(body)) } else { Body::new(body) });
         let submission = Submission {
             peer,
             at: self.now,

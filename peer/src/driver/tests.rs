@@ -128,6 +128,7 @@ impl World {
             transport: transport.clone(),
             metrics: Metrics::new(),
             signatures: SignaturePool::start(tls, 2).expect("threads"),
+            packing: true,
             completions: completions_in,
         };
         let driver = Driver::new(core, clock, effects, Metrics::new(), events);

@@ -10,6 +10,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 use sorcha_peer_core::event::{Class, Event};
+use sorcha_peer_core::payload::Payload;
 use sorcha_peer_core::view::{State, StatusView};
 
 use crate::api::readiness::Certificate;
@@ -68,6 +69,8 @@ struct Frames {
     sent_bytes: IntCounterVec,
     received: IntCounter,
     received_bytes: IntCounter,
+    bodies_sent: IntCounterVec,
+    bodies_received: IntCounterVec,
 }
 
 #[derive(Debug)]
@@ -201,6 +204,16 @@ impl Metrics {
             received: make.counter("frames_received_total", "Frames that came on links."),
             received_bytes: make
                 .counter("frames_received_bytes_total", "Bytes of frames that came on links."),
+            bodies_sent: make.counters(
+                "frames_sent_body_bytes_total",
+                "Bytes of bodies within the frames sent: plain, and as they were carried, packed or not.",
+                "form",
+            ),
+            bodies_received: make.counters(
+                "frames_received_body_bytes_total",
+                "Bytes of bodies within the frames that came: plain, and as they were carried, packed or not.",
+                "form",
+            ),
         };
         let labels = ["version", "name", "network"];
         let gauges = Gauges {
@@ -278,6 +291,9 @@ impl Metrics {
         for class in [Class::Control, Class::Announce, Class::Push, Class::Bulk] {
             self.frames_sent(class, 0, 0);
         }
+        let nothing = Payload::default();
+        self.body_sent(Some(&nothing));
+        self.body_received(Some(&nothing));
     }
 
     /// Counts an event of the core.
@@ -340,6 +356,16 @@ impl Metrics {
         self.inner.frames.received_bytes.inc_by(bytes);
     }
 
+    /// Counts what a frame that went out carries of a body.
+    pub fn body_sent(&self, body: Option<&Payload>) {
+        count_body(&self.inner.frames.bodies_sent, body);
+    }
+
+    /// Counts what a frame that came in carries of a body.
+    pub fn body_received(&self, body: Option<&Payload>) {
+        count_body(&self.inner.frames.bodies_received, body);
+    }
+
     /// Prometheus' text format 0.0.4. Without a driver that answers, its gauges keep their last values.
     pub fn render(&self, now: &Snapshot<'_>) -> String {
         let to = &self.inner.gauges;
@@ -378,6 +404,13 @@ impl Metrics {
         TextEncoder::new()
             .encode_to_string(&self.inner.registry.gather())
             .expect("our own families are complete")
+    }
+}
+
+fn count_body(counters: &IntCounterVec, body: Option<&Payload>) {
+    if let Some(body) = body {
+        counters.with_label_values(&["plain"]).inc_by(body.len() as u64);
+        counters.with_label_values(&["carried"]).inc_by(body.carried_len() as u64);
     }
 }
 

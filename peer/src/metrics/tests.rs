@@ -15,6 +15,11 @@ fn rendered() -> String {
     metrics.observe_event(&Event::Evidence { peer, kind: EvidenceKind::BadBody, detail: String::new() });
     metrics.frames_sent(Class::Push, 3, 3_000);
     metrics.frames_received(1, 64);
+    let packed =
+        Payload::packed(vec![0; 50].into(), sorcha_peer_core::payload::Coding::Lz4Block, vec![0; 9].into());
+    metrics.body_sent(Some(&packed));
+    metrics.body_sent(Some(&packed.for_reader_of(sorcha_peer_core::payload::Codings::NONE)));
+    metrics.body_sent(None);
     let status = crate::api::testing::status_view();
     let snapshot = Snapshot {
         identity: &crate::api::testing::identity(),
@@ -83,6 +88,9 @@ fn what_was_observed_is_shown_once() {
         "sorcha_peer_evidence_total{kind=\"protocol\"} 0",
         "sorcha_peer_frames_sent_bytes_total{class=\"push\"} 3000",
         "sorcha_peer_frames_sent_total{class=\"bulk\"} 0",
+        "sorcha_peer_frames_sent_body_bytes_total{form=\"plain\"} 100",
+        "sorcha_peer_frames_sent_body_bytes_total{form=\"carried\"} 59",
+        "sorcha_peer_frames_received_body_bytes_total{form=\"carried\"} 0",
         "sorcha_peer_state{state=\"online\"} 1",
         "sorcha_peer_state{state=\"offline\"} 0",
         "sorcha_peer_store_commits_total 3",

@@ -8,6 +8,7 @@ use sorcha_peer_core::envelope::{Envelope, Header, Record, SignedRecord};
 use sorcha_peer_core::message::{
     Fingerprint, Frame, GoodbyeReason, Hello, Message, Push, Sync, SyncBound, SyncContent, SyncRange,
 };
+use sorcha_peer_core::payload::{Codings, Payload};
 use sorcha_peer_core::types::bounds::{
     ADDRESS_BYTES_MAX, BODY_BYTES_MAX, CERTIFICATE_BYTES_MAX, CHUNK_BYTES, CHUNKS_PER_REQUEST_MAX,
     DETAIL_BYTES_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX, IDS_PER_FRAME_MAX, LABEL_BYTES_MAX,
@@ -18,6 +19,7 @@ use sorcha_peer_core::types::bounds::{
 use sorcha_peer_core::types::{Address, Hash, PeerId, TxId, WallTime};
 use sorcha_proto::v1;
 
+use crate::coding::{read_coding, unpack};
 use crate::error::FrameError;
 
 /// Reads one frame as it travels (at most `FRAME_BYTES_MAX`).
@@ -60,15 +62,35 @@ pub fn decode_header(signed: Bytes) -> Result<Header, FrameError> {
     })
 }
 
-/// Takes over an envelope, with its body where that travels along (at most `PUSH_BODY_BYTES_MAX`).
-pub fn decode_envelope(envelope: v1::Envelope) -> Result<(Envelope, Option<Bytes>), FrameError> {
+/// Takes over an envelope, with its body where that travels along (at most `PUSH_BODY_BYTES_MAX`, packed and plain).
+pub fn decode_envelope(envelope: v1::Envelope) -> Result<(Envelope, Option<Payload>), FrameError> {
+    let (envelope, body) = envelope_and_body(envelope)?;
+    Ok((envelope, body?))
+}
+
+/// The inner error is of a body that does not unpack: the envelope itself can be read.
+type WithBody = (Envelope, Result<Option<Payload>, FrameError>);
+
+fn envelope_and_body(envelope: v1::Envelope) -> Result<WithBody, FrameError> {
     at_most("envelope.signature", envelope.signature.len(), SIGNATURE_BYTES_MAX)?;
     at_most("envelope.certificate", envelope.certificate.len(), CERTIFICATE_BYTES_MAX)?;
     if let Some(body) = &envelope.body {
         at_most("envelope.body", body.len(), PUSH_BODY_BYTES_MAX)?;
     }
     let header = decode_header(envelope.header.clone())?;
-    Ok((Envelope::new(header, envelope.header, envelope.signature, envelope.certificate), envelope.body))
+    let coding = read_coding("envelope.body_coding", envelope.body_coding)?;
+    let body = match (envelope.body, coding) {
+        (Some(packed), Some(coding)) => {
+            value_at_most(
+                "header.body_bytes of a packed body",
+                header.body_bytes,
+                PUSH_BODY_BYTES_MAX as u64,
+            )?;
+            unpack("envelope.body", coding, packed, header.body_bytes as usize).map(Some)
+        }
+        (body, _) => Ok(body.map(Payload::from)),
+    };
+    Ok((Envelope::new(header, envelope.header, envelope.signature, envelope.certificate), body))
 }
 
 /// Takes over a signed record; addresses beyond `RECORD_ADDRESSES_MAX` are cut.
@@ -121,8 +143,12 @@ fn message(body: v1::frame::Body) -> Result<Message, FrameError> {
         }
         Body::Push(push) => {
             let envelope = push.envelope.ok_or(FrameError::Missing { field: "push.envelope" })?;
-            let (envelope, body) = decode_envelope(envelope)?;
+            let (envelope, body) = envelope_and_body(envelope)?;
             let rows = rows("push.rows", push.rows)?;
+            let body = match body {
+                Ok(body) => body,
+                Err(error) => return Ok(garbled(envelope.id(), None, &error)),
+            };
             Message::Push(Push { envelope: Arc::new(envelope), body, rows, head: push.head, hops: push.hops })
         }
         Body::Announce(announce) => Message::Announce {
@@ -143,12 +169,20 @@ fn message(body: v1::frame::Body) -> Result<Message, FrameError> {
         Body::Chunk(chunk) => {
             at_most("chunk.data", chunk.data.len(), CHUNK_BYTES)?;
             let proof: Vec<[u8; 32]> = list("chunk.proof", &chunk.proof, PROOF_HASHES_MAX)?;
-            Message::Chunk {
-                id: TxId::from_bytes(exactly("chunk.id", &chunk.id)?),
-                index: chunk.index,
-                data: chunk.data,
-                proof: proof.into_iter().map(Hash::from_bytes).collect(),
-            }
+            let id = TxId::from_bytes(exactly("chunk.id", &chunk.id)?);
+            let data = match read_coding("chunk.coding", chunk.coding)? {
+                None => Payload::from(chunk.data),
+                Some(coding) => {
+                    let plain = chunk.plain_bytes as usize;
+                    at_most("chunk.plain_bytes", plain, CHUNK_BYTES)?;
+                    match unpack("chunk.data", coding, chunk.data, plain) {
+                        Ok(data) => data,
+                        Err(error) => return Ok(garbled(id, Some(chunk.index), &error)),
+                    }
+                }
+            };
+            let proof = proof.into_iter().map(Hash::from_bytes).collect();
+            Message::Chunk { id, index: chunk.index, data, proof }
         }
         Body::Unavailable(gone) => Message::Unavailable { ids: ids("unavailable.ids", &gone.ids)? },
         Body::HoldsRequest(asked) => Message::HoldsRequest { ids: ids("holds_request.ids", &asked.ids)? },
@@ -173,8 +207,16 @@ fn message(body: v1::frame::Body) -> Result<Message, FrameError> {
     })
 }
 
+fn garbled(id: TxId, chunk: Option<u32>, error: &FrameError) -> Message {
+    Message::Garbled { id, chunk, detail: error.to_string() }
+}
+
 fn hello(hello: v1::Hello) -> Result<Hello, FrameError> {
     at_most("hello.network", hello.network.len(), NETWORK_BYTES_MAX)?;
+    // Those of later versions are no use to this one.
+    let known =
+        hello.codings.iter().filter_map(|coding| read_coding("hello.codings", *coding).ok().flatten());
+    let codings = known.fold(Codings::NONE, Codings::with);
     Ok(Hello {
         version: hello.version,
         version_min: hello.version_min,
@@ -185,6 +227,7 @@ fn hello(hello: v1::Hello) -> Result<Hello, FrameError> {
         rows: rows("hello.rows", hello.rows)?,
         record: hello.record.map(decode_record).transpose()?.map(Arc::new),
         keeps_nothing: hello.keeps_nothing,
+        codings,
     })
 }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use sorcha_peer_core::envelope::{Envelope, Header, Record, SignedRecord};
 use sorcha_peer_core::message::{Frame, GoodbyeReason, Message, Sync, SyncBound, SyncContent, SyncRange};
+use sorcha_peer_core::payload::{Coding, Payload};
 use sorcha_peer_core::types::bounds::DETAIL_BYTES_MAX;
 use sorcha_peer_core::types::{Hash, TxId};
 use sorcha_proto::v1;
@@ -64,13 +65,29 @@ pub fn encode_record_bytes(record: &SignedRecord) -> Bytes {
     signed_record(record).encode_to_vec().into()
 }
 
-/// An envelope as one message, for the store and the local API.
-pub fn encode_envelope(envelope: &Envelope, body: Option<Bytes>) -> v1::Envelope {
+/// An envelope as one message, its body as it travels.
+pub fn encode_envelope(envelope: &Envelope, body: Option<&Payload>) -> v1::Envelope {
+    let (body, coding) = body.map(carried).unzip();
     v1::Envelope {
         header: envelope.signed().clone(),
         signature: envelope.signature().clone(),
         certificate: envelope.certificate().clone(),
         body,
+        body_coding: coding.unwrap_or(v1::Coding::Plain).into(),
+    }
+}
+
+/// The bytes that travel, and how.
+fn carried(payload: &Payload) -> (Bytes, v1::Coding) {
+    match payload.coded() {
+        Some((coding, packed)) => (packed.clone(), self::coding(coding)),
+        None => (payload.plain().clone(), v1::Coding::Plain),
+    }
+}
+
+fn coding(coding: Coding) -> v1::Coding {
+    match coding {
+        Coding::Lz4Block => v1::Coding::Lz4Block,
     }
 }
 
@@ -95,6 +112,7 @@ fn body(message: &Message) -> Option<v1::frame::Body> {
             rows: hello.rows,
             record: hello.record.as_deref().map(signed_record),
             keeps_nothing: hello.keeps_nothing,
+            codings: hello.codings.iter().map(|coding| self::coding(coding).into()).collect(),
         }),
         Message::Ack => Body::AckOnly(v1::Ack {}),
         Message::Ping { nonce } => Body::Ping(v1::Ping { nonce: *nonce }),
@@ -103,7 +121,7 @@ fn body(message: &Message) -> Option<v1::frame::Body> {
             Body::Goodbye(v1::Goodbye { reason: goodbye(*reason).into(), detail: cut(detail) })
         }
         Message::Push(push) => Body::Push(v1::Push {
-            envelope: Some(encode_envelope(&push.envelope, push.body.clone())),
+            envelope: Some(encode_envelope(&push.envelope, push.body.as_ref())),
             rows: push.rows,
             head: push.head,
             hops: push.hops,
@@ -117,12 +135,18 @@ fn body(message: &Message) -> Option<v1::frame::Body> {
         Message::ChunkRequest { id, first, count } => {
             Body::ChunkRequest(v1::ChunkRequest { id: id_bytes(id), first: *first, count: *count })
         }
-        Message::Chunk { id, index, data, proof } => Body::Chunk(v1::Chunk {
-            id: id_bytes(id),
-            index: *index,
-            data: data.clone(),
-            proof: proof.iter().flat_map(Hash::as_bytes).copied().collect(),
-        }),
+        Message::Chunk { id, index, data, proof } => {
+            let (carried, coding) = carried(data);
+            let is_plain = coding == v1::Coding::Plain;
+            Body::Chunk(v1::Chunk {
+                id: id_bytes(id),
+                index: *index,
+                data: carried,
+                proof: proof.iter().flat_map(Hash::as_bytes).copied().collect(),
+                coding: coding.into(),
+                plain_bytes: if is_plain { 0 } else { data.len() as u32 },
+            })
+        }
         Message::Unavailable { ids } => Body::Unavailable(v1::Unavailable { ids: concat_ids(ids) }),
         Message::HoldsRequest { ids } => Body::HoldsRequest(v1::HoldsRequest { ids: concat_ids(ids) }),
         Message::Holds { ids } => Body::Holds(v1::Holds { ids: concat_ids(ids) }),
@@ -134,7 +158,8 @@ fn body(message: &Message) -> Option<v1::frame::Body> {
             news: *news,
         }),
         Message::Sync(sync) => Body::Sync(sync_body(sync)),
-        Message::Unknown => return None,
+        // What could not be read is not passed on.
+        Message::Unknown | Message::Garbled { .. } => return None,
     })
 }
 

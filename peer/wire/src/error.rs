@@ -47,6 +47,18 @@ pub enum FrameError {
         /// Bound.
         max: u64,
     },
+    /// Packed bytes that do not unpack to the plain ones that they stand for.
+    #[error("{field}: {actual} packed bytes do not make the {plain} that they stand for: {detail}")]
+    Garbled {
+        /// Dotted name.
+        field: &'static str,
+        /// Packed bytes.
+        actual: usize,
+        /// Plain bytes that were to come of them.
+        plain: u64,
+        /// What stands in the way.
+        detail: String,
+    },
     /// A field with a value that makes no sense.
     #[error("{field} is '{actual}': {rule}")]
     Invalid {

@@ -2,12 +2,14 @@
 //!
 //! Knows both sides' types and every bound of `types::bounds`; does not know links, keys or stores. What
 //! is signed (headers, records) is kept as the bytes that came in and never encoded again, so that fields
-//! of later versions survive relaying.
+//! of later versions survive relaying. Packed bodies are unpacked here, so that nobody further in meets what does not unpack.
 
+mod coding;
 mod decode;
 mod encode;
 mod error;
 
+pub use coding::{PACK_BYTES_MIN, pack};
 pub use decode::{
     decode_envelope, decode_frame, decode_header, decode_record, decode_record_bytes, frame_from_proto,
 };

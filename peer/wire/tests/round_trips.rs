@@ -9,10 +9,11 @@ use sorcha_peer_core::envelope::{Envelope, Header, Record, SignedRecord};
 use sorcha_peer_core::message::{
     Fingerprint, Frame, GoodbyeReason, Hello, Message, Push, Sync, SyncBound, SyncContent, SyncRange,
 };
+use sorcha_peer_core::payload::{Codings, Payload};
 use sorcha_peer_core::types::{Address, Hash, PeerId, TxId, WallTime, bounds};
 use sorcha_peer_wire::{
     FrameError, decode_frame, decode_header, decode_record_bytes, encode_frame, encode_header, encode_record,
-    encode_record_bytes, frame_from_proto, frame_len, frame_to_proto,
+    encode_record_bytes, frame_from_proto, frame_len, frame_to_proto, pack,
 };
 
 fn id() -> impl Strategy<Value = TxId> {
@@ -52,10 +53,22 @@ fn header() -> impl Strategy<Value = Header> {
         })
 }
 
-fn envelope() -> impl Strategy<Value = Arc<Envelope>> {
-    (header(), bytes(72), bytes(600)).prop_map(|(header, signature, certificate)| {
+/// Bytes that repeat themselves more or less, as text does, packed where that pays.
+fn payload(max: usize) -> impl Strategy<Value = Payload> {
+    (proptest::collection::vec(any::<u8>(), 1..40), 0..max, any::<bool>()).prop_map(
+        |(pattern, length, packs)| {
+            let plain: Bytes = pattern.iter().copied().cycle().take(length).collect();
+            if packs { pack(plain) } else { plain.into() }
+        },
+    )
+}
+
+/// An envelope whose header tells its body's length, and the body.
+fn with_body() -> impl Strategy<Value = (Arc<Envelope>, Option<Payload>)> {
+    (header(), bytes(72), proptest::option::of(payload(4096))).prop_map(|(mut header, signature, body)| {
+        header.body_bytes = body.as_ref().map_or(header.body_bytes, |body| body.len() as u64);
         let signed = encode_header(&header);
-        Arc::new(Envelope::new(header, signed, signature, certificate))
+        (Arc::new(Envelope::new(header, signed, signature, Bytes::new())), body)
     })
 }
 
@@ -133,7 +146,8 @@ fn message() -> impl Strategy<Value = Message> {
                         received,
                         rows,
                         record,
-                        keeps_nothing: false,
+                        keeps_nothing: incarnation.is_multiple_of(2),
+                        codings: if received.is_multiple_of(2) { Codings::ALL } else { Codings::NONE },
                     })
                 }
             ),
@@ -142,8 +156,10 @@ fn message() -> impl Strategy<Value = Message> {
         any::<u64>().prop_map(|nonce| Message::Pong { nonce }),
         (proptest::sample::select(reasons.to_vec()), "[ -~]{0,60}")
             .prop_map(|(reason, detail)| Message::Goodbye { reason, detail }),
-        (envelope(), proptest::option::of(bytes(4096)), rows(), any::<bool>(), any::<u32>()).prop_map(
-            |(envelope, body, rows, head, hops)| Message::Push(Push { envelope, body, rows, head, hops })
+        (with_body(), rows(), any::<bool>(), any::<u32>()).prop_map(
+            |((envelope, body), rows, head, hops)| {
+                Message::Push(Push { envelope, body, rows, head, hops })
+            }
         ),
         (any::<u64>(), shorts()).prop_map(|(salt, short_ids)| Message::Announce { salt, short_ids }),
         (ids(), any::<u64>(), shorts()).prop_map(|(ids, salt, short_ids)| Message::Fetch {
@@ -156,12 +172,11 @@ fn message() -> impl Strategy<Value = Message> {
             first,
             count
         }),
-        (id(), any::<u32>(), bytes(2000), proptest::collection::vec(any::<[u8; 32]>(), 0..15)).prop_map(
-            |(id, index, data, proof)| {
+        (id(), any::<u32>(), payload(16 * 1024), proptest::collection::vec(any::<[u8; 32]>(), 0..15))
+            .prop_map(|(id, index, data, proof)| {
                 let proof = proof.into_iter().map(Hash::from_bytes).collect();
                 Message::Chunk { id, index, data, proof }
-            }
-        ),
+            }),
         ids().prop_map(|ids| Message::Unavailable { ids }),
         ids().prop_map(|ids| Message::HoldsRequest { ids }),
         ids().prop_map(|ids| Message::Holds { ids }),
@@ -265,6 +280,7 @@ fn what_breaks_a_bound_is_named() {
         rows: 1,
         record: None,
         keeps_nothing: false,
+        codings: Codings::NONE,
     });
     check(
         |body| {

@@ -6,8 +6,10 @@ use super::source::Source;
 const CORE: &str = "peer/core/src/";
 
 /// Modules that every room may use: values, contracts, settings and small sums; no state machines.
-const SHARED: [&str; 10] =
-    ["types", "event", "message", "envelope", "tree", "view", "bounds", "backoff", "config", "testing"];
+const SHARED: [&str; 11] = [
+    "types", "event", "message", "envelope", "tree", "payload", "view", "bounds", "backoff", "config",
+    "testing",
+];
 
 /// The façade and the crate's root; they import every room.
 const FACADE: [&str; 2] = ["peer", "lib"];

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 #[cfg(doc)]
 use super::Output;
 use crate::envelope::{Envelope, SignedRecord};
 use crate::message::{Fingerprint, Frame, LinkPeer, SyncBound};
+use crate::payload::Payload;
 use crate::tree::Body;
 use crate::types::{Address, Hash, LinkId, OpId, PeerId, TxId, WallTime};
 
@@ -290,12 +289,12 @@ pub enum Loaded {
         /// Header and proof.
         envelope: Arc<Envelope>,
         /// The body, where it may travel in a push.
-        body: Option<Bytes>,
+        body: Option<Payload>,
     },
     /// One chunk.
     Chunk {
         /// Its bytes.
-        data: Bytes,
+        data: Payload,
         /// Inclusion proof, leaf side first.
         proof: Vec<Hash>,
     },

@@ -109,7 +109,7 @@ pub(crate) fn is_young(published: WallTime, now: WallTime) -> bool {
 }
 
 /// The salt of the epoch around this time.
-pub(crate) fn salt(network: &str, now: WallTime) -> u64 {
+pub fn salt(network: &str, now: WallTime) -> u64 {
     salt_of_epoch(network, now.as_unix_ms() / EPOCH_MS)
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn rows(peers: usize, standing: u32) -> u32 {
 }
 
 /// The row of a peer; `rows` is a power of two.
-pub(crate) fn row(peer: &PeerId, rows: u32) -> u32 {
+pub fn row(peer: &PeerId, rows: u32) -> u32 {
     (peer.prefix() & u64::from(rows.max(1) - 1)) as u32
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn links_expected(peers: usize, rows: u32) -> usize {
 
 /// A transaction's rank of a candidate in its row: the smallest is the head. Depends on both ids alone, so
 /// that everyone can tell afterwards whom the origin must have chosen.
-pub(crate) fn rank(tx: &TxId, peer: &PeerId) -> u64 {
+pub fn rank(tx: &TxId, peer: &PeerId) -> u64 {
     mix(tx.prefix() ^ peer.prefix().rotate_left(32))
 }
 
@@ -181,12 +181,8 @@ mod tests {
         let (me, others) = peers.split_first().expect("there are peers");
         let pick = |linked: &[PeerId], candidates: &[PeerId]| {
             let mut picker = Picker::new(*me, 8);
-            for peer in linked {
-                picker.linked(peer);
-            }
-            for peer in candidates {
-                picker.candidate(peer);
-            }
+            linked.iter().for_each(|peer| picker.linked(peer));
+            candidates.iter().for_each(|peer| picker.candidate(peer));
             let content = picker.is_content();
             let wanted = picker.wanted();
             assert_eq!(content, wanted.is_empty());

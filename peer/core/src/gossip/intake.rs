@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::envelope::SyncKey;
 use crate::message::Push;
+use crate::payload::Payload;
 use crate::types::{LinkId, PeerId, TxId, WallTime};
 use crate::view::Size;
 
 /// Transactions on their way in; beyond it new ones are dropped and come by reconciliation. 8,192 small
-/// bodies are 32 MiB at most.
+/// bodies are 32 MiB at most, and as much again where they came packed.
 pub(crate) const PENDING_MAX: usize = 8192;
 /// Transactions from the future that wait for their time; beyond it the latest goes.
 const HELD_BACK_MAX: usize = 1024;
@@ -34,7 +33,7 @@ pub(crate) struct Incoming {
     /// Some copy of it was pushed, not brought by repair.
     pub(crate) pushed: bool,
     /// Header and body are verified: it may be passed on.
-    pub(crate) verified: Option<Bytes>,
+    pub(crate) verified: Option<Payload>,
     alternates: Vec<(PeerId, Push)>,
 }
 

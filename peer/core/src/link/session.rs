@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::budget::{self, Bulk};
 use crate::event::Rung;
 use crate::message::{Frame, LinkPeer, Message, Push};
+use crate::payload::Codings;
 use crate::types::{Address, LinkId, Time, TxId, WallTime};
 use crate::view::Size;
 
@@ -207,6 +208,8 @@ pub(crate) struct Session {
     pub(crate) stood: bool,
     /// What it stores is durable: it counts as a holder.
     pub(crate) keeps: bool,
+    /// How bodies may travel to it beside plain; none until it has said hello.
+    pub(crate) codings: Codings,
     /// The store is asked what this side holds, for the other; one question at a time.
     pub(crate) is_asking: bool,
     pinged: Option<Time>,
@@ -261,6 +264,7 @@ impl Session {
             reachable: true,
             stood: false,
             keeps: true,
+            codings: Codings::NONE,
             is_asking: false,
             pinged: None,
             unanswered: None,
@@ -272,7 +276,7 @@ impl Session {
         }
     }
 
-    /// Numbers a message and lets the acknowledgements ride along.
+    /// Numbers a message and lets the acknowledgements ride along. Bodies travel as the other side reads them.
     pub(crate) fn stamp(&mut self, message: Message) -> Frame {
         let sequence = if matches!(message, Message::Ack) {
             0
@@ -281,7 +285,7 @@ impl Session {
             self.sent
         };
         let (ack, ack_bits) = self.acks.report();
-        Frame { sequence, ack, ack_bits, message }
+        Frame { sequence, ack, ack_bits, message: message.for_reader_of(self.codings) }
     }
 
     /// Any byte is a sign of life.

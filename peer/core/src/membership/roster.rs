@@ -176,8 +176,9 @@ impl Roster {
     }
 }
 
-/// SHA-256 of (peer, incarnation, sequence), as a summand of the digest.
-fn mark(peer: &PeerId, record: &Record) -> TxId {
+/// SHA-256 of (peer, incarnation, sequence), the numbers as 8 bytes little-endian each: a record as a summand of the digest
+/// that a `RecordsRequest` carries.
+pub fn mark(peer: &PeerId, record: &Record) -> TxId {
     let digest = Sha256::new()
         .chain_update(peer.as_bytes())
         .chain_update(record.incarnation.to_le_bytes())

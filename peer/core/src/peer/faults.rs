@@ -9,6 +9,7 @@ use crate::gossip::grid;
 use crate::message::{
     Fingerprint, Frame, Hello, LinkPeer, Message, Push, Sync, SyncBound, SyncContent, SyncRange,
 };
+use crate::payload::Codings;
 use crate::testing;
 use crate::types::{Address, LinkId, Now, OpId, PeerId, Time, TxId, WallTime};
 
@@ -56,6 +57,7 @@ fn hello(network: &str) -> Message {
         rows: 4,
         record: None,
         keeps_nothing: false,
+        codings: Codings::NONE,
     })
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::{Peer, Phase, Purpose, Timer};
@@ -13,6 +12,7 @@ use crate::event::{Class, LoadWhat, Output};
 use crate::message::{Message, Push};
 use crate::outbox::drain::Drain;
 use crate::outbox::holders::Answer;
+use crate::payload::Payload;
 use crate::sync::schedule::{Round, Side};
 use crate::types::bounds::IDS_PER_FRAME_MAX;
 use crate::types::{LinkId, Now, PeerId, TxId, WallTime};
@@ -103,7 +103,7 @@ impl Peer {
         }
     }
 
-    pub(super) fn push_again(&mut self, envelope: &Arc<Envelope>, body: Option<&Bytes>, now: Now) {
+    pub(super) fn push_again(&mut self, envelope: &Arc<Envelope>, body: Option<&Payload>, now: Now) {
         let links: Vec<LinkId> =
             self.links.standing().map(|session| session.link).take(RETRY_LINKS_MAX).collect();
         for link in links {

@@ -72,6 +72,7 @@ impl Peer {
             rows: self.pushing_rows,
             record: self.exchange.own().cloned(),
             keeps_nothing: !self.config.durable,
+            codings: self.config.codings,
         };
         self.send(link, Class::Control, Message::Hello(hello));
     }
@@ -120,6 +121,7 @@ impl Peer {
             Message::Chunk { id, index, data, proof } => {
                 self.chunk(peer.id, id, index, &data, &proof, now);
             }
+            Message::Garbled { id, chunk, detail } => self.garbled(peer.id, id, chunk, &detail, now),
             Message::Unavailable { ids } => self.unavailable(peer.id, &ids, now),
             Message::HoldsRequest { ids } => self.holds_asked(link, ids),
             Message::Holds { ids } => self.holds_said(&peer.id, &ids, now),
@@ -179,6 +181,7 @@ impl Peer {
         session.rows = hello.rows;
         session.incarnation = hello.incarnation;
         session.keeps = !hello.keeps_nothing;
+        session.codings = hello.codings.and(self.config.codings);
         if !dialled {
             self.say_hello(link, hello.session);
         }

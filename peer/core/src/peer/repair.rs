@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use rand::Rng;
 
 use super::{Peer, Purpose, Timer};
@@ -11,6 +10,7 @@ use crate::gossip::bodies::Took;
 use crate::gossip::{announce, grid};
 use crate::link::budget::Item;
 use crate::message::{Message, Push, short_id};
+use crate::payload::Payload;
 use crate::types::{Hash, LinkId, Now, OpId, PeerId, TxId, WallTime};
 
 /// Mean one-way delays that an announced transaction is waited for, while few pushes are missed and while many are.
@@ -189,12 +189,14 @@ impl Peer {
         };
         let Some(session) = self.links.get_mut(link) else { return };
         session.bulk.loaded();
+        let codings = session.codings;
         let id = match item {
             Item::Envelope(id) | Item::Fetched(id) | Item::Chunk(id, _) => id,
         };
         let (class, message, bytes) = match (item, found) {
             (Item::Envelope(_) | Item::Fetched(_), Some(Loaded::Envelope { envelope, body })) => {
-                let payload = body.as_ref().map_or(0, Bytes::len) + envelope.signed().len();
+                let body = body.map(|body| body.for_reader_of(codings));
+                let payload = body.as_ref().map_or(0, Payload::carried_len) + envelope.signed().len();
                 let bytes = payload + envelope.certificate().len();
                 let class = if matches!(item, Item::Fetched(_)) { Class::Push } else { Class::Bulk };
                 // 0 hops: repair, so that the other side does not take it for a push of the grid.
@@ -202,7 +204,8 @@ impl Peer {
                 (class, Message::Push(push), bytes)
             }
             (Item::Chunk(_, index), Some(Loaded::Chunk { data, proof })) => {
-                let bytes = data.len() + 32 * proof.len();
+                let data = data.for_reader_of(codings);
+                let bytes = data.carried_len() + 32 * proof.len();
                 (Class::Bulk, Message::Chunk { id, index, data, proof }, bytes)
             }
             _ => (Class::Control, Message::Unavailable { ids: vec![id] }, 0),
@@ -253,11 +256,11 @@ impl Peer {
         from: PeerId,
         id: TxId,
         index: u32,
-        data: &Bytes,
+        data: &Payload,
         proof: &[Hash],
         now: Now,
     ) {
-        match self.bodies.chunk(&id, &from, index, data, proof, now.time) {
+        match self.bodies.chunk(&id, &from, index, data.plain(), proof, now.time) {
             Took::Nothing => return,
             Took::Bad => {
                 let detail = format!("chunk {index} of transaction {id} does not match its root");
@@ -268,6 +271,16 @@ impl Peer {
         }
         self.sync.touch(&id, now.time);
         self.request_chunks(now);
+    }
+
+    /// Packed bytes came that do not unpack: like any others that do not match their header.
+    pub(super) fn garbled(&mut self, from: PeerId, id: TxId, chunk: Option<u32>, detail: &str, now: Now) {
+        let what = chunk.map_or("the body".to_owned(), |index| format!("chunk {index}"));
+        self.evidence(from, EvidenceKind::BadBody, format!("{what} of transaction {id}: {detail}"));
+        if chunk.is_some() {
+            self.bodies.drop_holder(&id, &from);
+            self.request_chunks(now);
+        }
     }
 
     pub(super) fn unavailable(&mut self, from: PeerId, ids: &[TxId], now: Now) {

@@ -16,6 +16,7 @@ use crate::message::{
     Fingerprint, Frame, GoodbyeReason, Hello, LinkPeer, Message, Push, Sync, SyncBound, SyncContent,
     SyncRange,
 };
+use crate::payload::Codings;
 use crate::testing;
 use crate::tree::Body;
 use crate::types::{Address, Hash, LinkId, Now, OpId, PeerId, Time, TxId, WallTime};
@@ -60,7 +61,7 @@ fn push() -> impl Strategy<Value = Push> {
             let signature = Bytes::from(vec![hops as u8 % 3]);
             Push {
                 envelope: Arc::new(Envelope::new(header, signed, signature, Bytes::new())),
-                body: with_body.then(|| body.bytes().clone()),
+                body: with_body.then(|| body.payload().clone()),
                 rows: 1 << rows,
                 head,
                 hops,
@@ -98,6 +99,7 @@ fn message() -> impl Strategy<Value = Message> {
                 rows: 8,
                 record,
                 keeps_nothing: false,
+                codings: Codings::ALL,
             })
         },
     );
@@ -121,8 +123,13 @@ fn message() -> impl Strategy<Value = Message> {
         (id(), any::<u32>(), any::<[u8; 32]>()).prop_map(|(id, index, hash)| Message::Chunk {
             id,
             index,
-            data: Bytes::from_static(b"x"),
+            data: Bytes::from_static(b"x").into(),
             proof: vec![Hash::from_bytes(hash)]
+        }),
+        (id(), proptest::option::of(any::<u32>())).prop_map(|(id, chunk)| Message::Garbled {
+            id,
+            chunk,
+            detail: String::new()
         }),
         proptest::collection::vec(id(), 0..4).prop_map(|ids| Message::Unavailable { ids }),
         any::<u32>().prop_map(|limit| Message::RecordsRequest { limit, digest: Bytes::new() }),
@@ -265,7 +272,7 @@ proptest! {
                     let hello = Hello {
                         version: 1, version_min: 1, network: "test".into(), incarnation: 1, session: [0; 16],
                         received: 0, rows: 1, record: None,
-keeps_nothing: false,
+keeps_nothing: false, codings: Codings::ALL,
 };
                     let frame = Frame { sequence: 1, ack: 0, ack_bits: 0, message: Message::Hello(hello) };
                     peer.handle(now, Input::Frame { link: LinkId(link), frame, bytes: 1 });

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::{Peer, Purpose, Timer};
 use crate::envelope::Envelope;
 use crate::event::{Class, Event, EvidenceKind, LoadWhat, Output, Verdict, Verifiable};
@@ -12,6 +10,7 @@ use crate::gossip::intake::{Again, Incoming};
 use crate::gossip::push::{self, Neighbour, Target};
 use crate::gossip::seen::Known;
 use crate::message::{Message, Push};
+use crate::payload::Payload;
 use crate::tree::Body;
 use crate::types::bounds::{BODY_BYTES_MAX, PUBLISHED_AHEAD_MS_MAX, PUSH_BODY_BYTES_MAX};
 use crate::types::{LinkId, Now, PeerId, TxId, WallTime};
@@ -44,7 +43,7 @@ impl Peer {
         }
         if let Some(body) = &push.body {
             let whole = body.len() as u64 == header.body_bytes && body.len() <= PUSH_BODY_BYTES_MAX;
-            if !whole || Body::new(body.clone()).root() != header.body_root {
+            if !whole || Body::new(body.plain().clone()).root() != header.body_root {
                 let detail = format!("the body of transaction {id} does not match its header");
                 self.acknowledge(link, sequence, now.time);
                 return self.evidence(from, EvidenceKind::BadBody, detail);
@@ -164,7 +163,7 @@ impl Peer {
         let (from, published) = (incoming.from, incoming.key().published);
         match verdict {
             Verdict::Valid => match incoming.push.body.clone() {
-                Some(body) => self.complete(id, Arc::new(Body::new(body)), now),
+                Some(body) => self.complete(id, Arc::new(Body::of(body)), now),
                 None => self.fetch_body(id, now),
             },
             Verdict::Forged(detail) => {
@@ -190,7 +189,7 @@ impl Peer {
     /// Header and body are verified: passes them on and makes them durable.
     pub(super) fn complete(&mut self, id: TxId, body: Arc<Body>, now: Now) {
         let Some(incoming) = self.intake.get_mut(&id) else { return };
-        incoming.verified = Some(body.bytes().clone());
+        incoming.verified = Some(body.payload().clone());
         let envelope = incoming.push.envelope.clone();
         self.relay(&id, now);
         let op = self.op(Purpose::Persist(id));
@@ -212,7 +211,7 @@ impl Peer {
     pub(super) fn push_to_row(
         &mut self,
         envelope: &Arc<Envelope>,
-        body: &Bytes,
+        body: &Payload,
         rows: u32,
         hops: u32,
         holders: &[PeerId],
@@ -322,7 +321,7 @@ impl Peer {
         &mut self,
         targets: &[Target],
         envelope: &Arc<Envelope>,
-        body: &Bytes,
+        body: &Payload,
         hops: u32,
         now: Now,
     ) {

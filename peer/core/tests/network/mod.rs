@@ -13,6 +13,7 @@ use sorcha_peer_core::event::{
     StoreFault, Submit, SubmitRefused, Verdict,
 };
 use sorcha_peer_core::message::{Fingerprint, Frame, LinkPeer, Message, SyncBound};
+use sorcha_peer_core::payload::Payload;
 use sorcha_peer_core::tree::{Body, proof};
 use sorcha_peer_core::types::bounds::{CHUNK_BYTES, PUSH_BODY_BYTES_MAX};
 use sorcha_peer_core::types::{Address, LinkId, Now, OpId, PeerId, Time, TxId, WallTime};
@@ -131,6 +132,8 @@ pub(crate) struct Network {
     pub(crate) trace: Vec<(usize, usize, Message)>,
     /// Changes a frame on the wire; `false` drops it.
     pub(crate) tamper: Option<Tamper>,
+    /// How bodies are packed where they are taken in or loaded.
+    pub(crate) packs: fn(Bytes) -> Payload,
     /// Pairs that cannot reach each other.
     pub(crate) cut: BTreeSet<(usize, usize)>,
     links: BTreeMap<(usize, LinkId), (usize, LinkId)>,
@@ -152,6 +155,7 @@ impl Network {
             delay: Duration::from_millis(5),
             trace: Vec::new(),
             tamper: None,
+            packs: Payload::from,
             cut: BTreeSet::new(),
             links: BTreeMap::new(),
             arrivals: BTreeMap::new(),
@@ -217,7 +221,7 @@ impl Network {
     }
 
     pub(crate) fn submit_with(&mut self, at: usize, token: u64, body: Vec<u8>, key: &str) {
-        let body = Arc::new(Body::new(Bytes::from(body)));
+        let body = Arc::new(Body::of((self.packs)(Bytes::from(body))));
         let submit = Submit { token, register: "r".into(), body, idempotency_key: key.into() };
         self.input(at, Input::Submit(submit));
     }
@@ -436,13 +440,13 @@ impl Network {
                 let found = disk.find(&id).and_then(|(envelope, body)| match what {
                     LoadWhat::Envelope => Some(Loaded::Envelope {
                         envelope: envelope.clone(),
-                        body: (body.bytes().len() <= PUSH_BODY_BYTES_MAX).then(|| body.bytes().clone()),
+                        body: (body.bytes().len() <= PUSH_BODY_BYTES_MAX).then(|| body.payload().clone()),
                     }),
                     LoadWhat::Chunk { index } => {
                         let start = index as usize * CHUNK_BYTES;
                         let end = (start + CHUNK_BYTES).min(body.bytes().len());
                         let proof = proof(body.leaves(), index as usize)?;
-                        Some(Loaded::Chunk { data: body.bytes().slice(start..end), proof })
+                        Some(Loaded::Chunk { data: (self.packs)(body.bytes().slice(start..end)), proof })
                     }
                 });
                 Some(Input::Loaded { op, found })

@@ -315,12 +315,13 @@ impl Store {
                 let small = body.bytes().len() <= bounds::PUSH_BODY_BYTES_MAX;
                 Some(Loaded::Envelope {
                     envelope: Arc::clone(envelope),
-                    body: small.then(|| body.bytes().clone()),
+                    body: small.then(|| body.payload().clone()),
                 })
             }
             LoadWhat::Chunk { index } => {
                 let proof = tree::proof(body.leaves(), *index as usize)?;
-                Some(Loaded::Chunk { data: chunk(body.bytes(), *index as usize), proof })
+                let data = sorcha_peer_wire::pack(chunk(body.bytes(), *index as usize));
+                Some(Loaded::Chunk { data, proof })
             }
         }
     }
@@ -436,7 +437,7 @@ mod tests {
             else {
                 panic!("chunk {index} is missing");
             };
-            assert!(tree::verify(tree::leaf(&data), u64::from(index), 3, &proof, &root));
+            assert!(tree::verify(tree::leaf(data.plain()), u64::from(index), 3, &proof, &root));
         }
         assert!(disk.store().load(&id, &LoadWhat::Chunk { index: 3 }).is_none());
     }

@@ -146,7 +146,7 @@ fn chunk(sequence: u64, bytes: usize) -> Frame {
     let message = Message::Chunk {
         id: sorcha_peer_core::types::TxId::from_bytes([7; 32]),
         index: 0,
-        data: vec![1; bytes].into(),
+        data: bytes::Bytes::from(vec![1; bytes]).into(),
         proof: Vec::new(),
     };
     Frame { sequence, ack: 0, ack_bits: 0, message }

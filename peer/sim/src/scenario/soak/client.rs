@@ -7,6 +7,9 @@ use super::plan::Draft;
 use crate::random;
 use crate::world::World;
 
+/// Of a body that repeats itself.
+const PATTERN_BYTES: usize = 100;
+
 /// Submissions with a key, and their latest tokens.
 #[derive(Debug, Default)]
 pub(super) struct Client {
@@ -17,7 +20,13 @@ impl Client {
     pub(super) fn submit(&mut self, world: &mut World, draft: Draft) {
         let key = if draft.keyed { format!("key-{}", draft.number) } else { String::new() };
         let mut body = vec![0; draft.bytes];
-        random::child(draft.number, "soak body", draft.peer as u64).fill_bytes(&mut body);
+        // Every other one packs well, so that both forms travel.
+        let pattern =
+            if draft.number.is_multiple_of(2) { draft.bytes } else { draft.bytes.min(PATTERN_BYTES) };
+        random::child(draft.number, "soak body", draft.peer as u64).fill_bytes(&mut body[..pattern]);
+        for at in pattern..draft.bytes {
+            body[at] = body[at - pattern];
+        }
         let token = world.submit(draft.peer, Bytes::from(body), &key);
         if let (true, Some(token)) = (draft.keyed, token) {
             self.keyed.push((draft, token));

@@ -25,6 +25,9 @@ use crate::report::memory_peak_bytes;
 use crate::trace::Trace;
 use crate::world::{Settings, World};
 
+/// One peer in so many is of an older version, which reads plain bodies alone.
+const PLAIN_EVERY: usize = 5;
+
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct Soak {
@@ -83,6 +86,7 @@ impl Soak {
             planted: self.planted,
             checked: true,
             through_wire: true,
+            plain_every: PLAIN_EVERY,
             conditions: Conditions { bandwidth_bps, ..self.settings.conditions },
             ..self.settings.clone()
         };
