@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::pool::{Placement, Pool, Retain, Storage};
 use crate::quantity::Size;
 use crate::spec::{
-    Bootstrap, Delivery, Discovery, Limits, Log, LogFormat, Monitoring, NetworkPolicyRules, Retention,
+    Bootstrap, Delivery, Discovery, Limits, Links, Log, LogFormat, Monitoring, NetworkPolicyRules, Retention,
     Shutdown, SorchaPeerNetworkSpec, Tls,
 };
 
@@ -156,6 +156,7 @@ impl Default for SorchaPeerNetworkSpec {
             bootstrap: Bootstrap::default(),
             discovery: Discovery::default(),
             retention: Retention::default(),
+            links: Links::default(),
             limits: Limits::default(),
             tls: Tls::default(),
             log: Log::default(),

@@ -25,8 +25,9 @@ pub use pool::{
 };
 pub use quantity::Size;
 pub use spec::{
-    Bootstrap, Delivery, Discovery, Limits, Log, LogFormat, Monitoring, NAME_CHARACTERS_MAX,
-    NetworkPolicyRules, PodChoice, Shutdown, SorchaPeerNetwork, SorchaPeerNetworkSpec, Tls,
+    Bootstrap, Compression, Delivery, Discovery, Limits, Links, Log, LogFormat, Monitoring,
+    NAME_CHARACTERS_MAX, NetworkPolicyRules, PodChoice, Shutdown, SorchaPeerNetwork, SorchaPeerNetworkSpec,
+    Tls,
 };
 pub use status::{PoolStatus, SorchaPeerNetworkStatus};
 

@@ -14,6 +14,7 @@ fn defaults() -> Value {
         "bootstrap": {},
         "discovery": {"refreshInterval": "15m", "heartbeatInterval": "5s", "forgetAfter": "60s"},
         "retention": {},
+        "links": {"compression": "lz4"},
         "limits": {"bodyBytesMax": "64Mi", "cacheBytesMax": "32Mi", "linksMax": 1024, "submissionsMax": 4096,
             "submitBytesMax": "256Mi"},
         "tls": {"trustDomain": "sorcha.local", "delivery": "secret", "retainAuthority": true},
@@ -102,7 +103,7 @@ fn what_is_left_out_or_null_takes_its_default() -> anyhow::Result<()> {
     on_every_server("what_is_left_out_or_null_takes_its_default", |space: &Space| {
         check_taken(space, "bare", &manifest("bare", ""), &defaults())?;
         let nulls = "replicas:\nnetworkId:\nsite: ~\nimage:\nresources:\nstorage: {size: , className: }\nbootstrap:\n\
-                     discovery: {forgetAfter: }\nlimits:\ntls:\nlog: {level: }\nshutdown:";
+                     discovery: {forgetAfter: }\nlinks:\nlimits:\ntls:\nlog: {level: }\nshutdown:";
         check_taken(space, "nulls", &manifest("nulls", nulls), &defaults())?;
         let spec = defaults_but(json!({"resources": {"limits": {"memory": "1Gi"}}}));
         let partly = "resources: {requests: , limits: {cpu: , memory: 1Gi}}";

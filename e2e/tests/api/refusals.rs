@@ -10,6 +10,7 @@ const WRONG: &[(&str, &[&str])] = &[
     ("replicas: 2.5", &["spec.replicas", "integer"]),
     ("replicas: five", &["spec.replicas", "integer"]),
     ("limits: {linksMax: 0}", &["spec.limits.linksMax", "greater than or equal to 1"]),
+    ("links: {compression: zstd}", &["spec.links.compression", "zstd", "lz4", "none"]),
     ("limits: {submissionsMax: 1000001}", &["spec.limits.submissionsMax", "less than or equal to 1000000"]),
     // sizes
     ("limits: {bodyBytesMax: 64MB}", &["spec.limits.bodyBytesMax", "64MB"]),

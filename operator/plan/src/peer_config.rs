@@ -1,8 +1,8 @@
 //! A peer's configuration file: what the manifest says, the same for a pod and for a process.
 
-use sorcha_crds::{LogFormat, Size};
+use sorcha_crds::{Compression, LogFormat, Size};
 use sorcha_peer_config::raw::{
-    RawConfig, RawDiscovery, RawLimits, RawLog, RawRetention, RawShutdown, RawState,
+    RawConfig, RawDiscovery, RawLimits, RawLinks, RawLog, RawRetention, RawShutdown, RawState,
 };
 
 use crate::names;
@@ -43,6 +43,15 @@ pub(crate) fn shared(network: &Validated) -> RawConfig {
         retention: RawRetention {
             age: spec.retention.age.clone(),
             bytes: spec.retention.bytes.as_ref().map(plain),
+        },
+        links: RawLinks {
+            compression: Some(
+                match spec.links.compression {
+                    Compression::Lz4 => "lz4",
+                    Compression::None => "none",
+                }
+                .to_owned(),
+            ),
         },
         limits: RawLimits {
             body_bytes_max: Some(plain(&spec.limits.body_bytes_max)),

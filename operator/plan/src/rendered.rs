@@ -17,6 +17,7 @@ const OF_SPEC: &[&str] = &[
     "/bootstrap",
     "/discovery",
     "/retention",
+    "/links",
     "/limits",
     "/tls/trustDomain",
     "/log",
