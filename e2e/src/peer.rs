@@ -28,6 +28,16 @@ impl Solo {
         Ok(solo)
     }
 
+    /// Another peer of the same network, in a directory of its own, with a certificate of the same CA.
+    pub fn beside(&self, name: &str) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("sorcha-solo-").tempdir()?;
+        let other = Self { directory, name: name.to_owned(), ports: free_ports()? };
+        // An absolute path stays what it is.
+        other.issue(self.path().join("ca").to_str().context("a UTF-8 path")?, &["--days", "30"])?;
+        other.configure("")?;
+        Ok(other)
+    }
+
     /// The test's directory.
     pub fn path(&self) -> &Path {
         self.directory.path()

@@ -68,6 +68,13 @@ pub fn ask(address: &str, path: &str) -> Option<(u16, String)> {
     Some((code, body.to_owned()))
 }
 
+/// The value of one series at a port that serves metrics; none while it does not answer or has no such series.
+pub fn metric(address: &str, series: &str) -> Option<u64> {
+    let (_, text) = ask(address, "/metrics").filter(|(code, _)| *code == 200)?;
+    let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+    value.parse().ok()
+}
+
 /// Path of a collection, or of one object of it where `name` is not empty. `resource` is the plural, with the
 /// subresource behind a name: `("pods", "a", "b/status")`.
 ///
