@@ -58,8 +58,7 @@ impl World {
 pub(crate) fn define(server: &ApiServer) -> anyhow::Result<()> {
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../crds/generated/sorchapeernetworks.sorcha.org.yaml");
-    let apply = ["apply", "--server-side", "--force-conflicts", "--filename", &file.to_string_lossy()];
-    let said = server.kubectl(&apply)?;
+    let said = server.kubectl(&["apply", "--server-side", "--filename", &file.to_string_lossy()])?;
     said.ok().context("the definition is not taken").map(drop)
 }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::chart::{template, values};
-use crate::shell::{Workspace, output, run as run_command, say, shown};
+use crate::shell::{Workspace, complain, output, run as run_command, say, shown};
 
 /// Write the generated files that are committed, or check that they are current.
 #[derive(Debug, clap::Args)]
@@ -62,7 +62,31 @@ fn as_printed(text: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
-/// Builds the programs and takes what they print.
+/// The variable that makes the tests write the vectors instead of comparing them (proto/vectors/support.rs).
+const WRITE_VECTORS: &str = "SORCHA_WRITE_VECTORS";
+/// Vectors are made of others: signatures of headers, frames of signatures. Twice is enough for what follows from what.
+const VECTORS_PASSES: usize = 2;
+
+/// The vectors are made by tests, since they are of several crates, and checked by the same.
+fn vectors(workspace: &Workspace, check: bool) -> Result<()> {
+    let tests = ["test", "--quiet", "--workspace", "--no-fail-fast", "--test", "vectors"];
+    if !check {
+        for _ in 0..VECTORS_PASSES {
+            // Whoever reads a file before it is written anew may fail; what counts comes after.
+            let _half_done = workspace.cargo(tests).env(WRITE_VECTORS, "1").output();
+        }
+    }
+    let done = workspace.cargo(tests).env_remove(WRITE_VECTORS).output().context("cargo does not start")?;
+    if !done.status.success() {
+        for told in [done.stdout, done.stderr] {
+            complain(&String::from_utf8_lossy(&told));
+        }
+        bail!("proto/vectors is not current: run `cargo xtask generate` if the protocol is to change");
+    }
+    Ok(())
+}
+
+/// Builds the programs and takes what they print; runs the tests that make vectors.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     run_command(&mut workspace.cargo(["build", "--quiet", "--workspace", "--bins"]))?;
     let programs = workspace.target_directory()?.join("debug");
@@ -92,6 +116,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if !stale.is_empty() {
         bail!("{}: run `cargo xtask generate` and commit what it writes", stale.join("; "));
     }
-    say(&format!("generate: {} files are current", FILES.len()));
+    vectors(workspace, args.check)?;
+    say(&format!("generate: {} files and the test vectors are current", FILES.len()));
     Ok(())
 }
