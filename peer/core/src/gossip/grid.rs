@@ -181,8 +181,12 @@ mod tests {
         let (me, others) = peers.split_first().expect("there are peers");
         let pick = |linked: &[PeerId], candidates: &[PeerId]| {
             let mut picker = Picker::new(*me, 8);
-            linked.iter().for_each(|peer| picker.linked(peer));
-            candidates.iter().for_each(|peer| picker.candidate(peer));
+            for peer in linked {
+                picker.linked(peer);
+            }
+            for peer in candidates {
+                picker.candidate(peer);
+            }
             let content = picker.is_content();
             let wanted = picker.wanted();
             assert_eq!(content, wanted.is_empty());
