@@ -58,7 +58,8 @@ impl World {
 pub(crate) fn define(server: &ApiServer) -> anyhow::Result<()> {
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../crds/generated/sorchapeernetworks.sorcha.org.yaml");
-    let said = server.kubectl(&["apply", "--server-side", "--filename", &file.to_string_lossy()])?;
+    let apply = ["apply", "--server-side", "--force-conflicts", "--filename", &file.to_string_lossy()];
+    let said = server.kubectl(&apply)?;
     said.ok().context("the definition is not taken").map(drop)
 }
 

@@ -1,6 +1,6 @@
 //! The order of a look: observe, validate, plan, check, apply, report.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use sorcha_crds::{SorchaPeerNetwork, SorchaPeerNetworkStatus};
@@ -27,6 +27,10 @@ const SHORT: Duration = Duration::from_secs(10);
 
 /// How often a network is looked at at least of which something is refused: its peers may run (a guess).
 const REFUSED: Duration = Duration::from_secs(60);
+
+/// When a status is written again of which an earlier definition took a part alone: it may have been brought up to date
+/// (a guess).
+const COMPLETE_AFTER: Duration = Duration::from_secs(600);
 
 /// A look that is under way.
 pub(super) struct Pass<'a> {
@@ -174,9 +178,10 @@ impl<'a> Pass<'a> {
         {
             self.memory.status = None;
         }
-        match &self.memory.status {
-            Some((_, status)) => Some(status),
-            None => self.manifest.status.as_ref(),
+        self.memory.incomplete.take_if(|(written, _)| written.elapsed() >= COMPLETE_AFTER);
+        match (&self.memory.status, &self.memory.incomplete) {
+            (Some((_, status)), _) | (None, Some((_, status))) => Some(status),
+            (None, None) => self.manifest.status.as_ref(),
         }
     }
 
@@ -186,7 +191,9 @@ impl<'a> Pass<'a> {
         let Some(written) = written.map_err(PassError::Report)? else { return Ok(()) };
         self.writes += 1;
         self.memory.status = Some((written.version, Box::new(after.clone())));
+        self.memory.incomplete = None;
         if let Some(lacking) = written.lacking {
+            self.memory.incomplete = Some((Instant::now(), Box::new(after.clone())));
             warn!(network = %self.key, "the definition is older than the operator: {lacking}");
             let note = format!(
                 "The definition of SorchaPeerNetwork in this cluster is older than the operator, so that fields of the \

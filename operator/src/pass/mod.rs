@@ -8,7 +8,7 @@ mod peers;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sorcha_crds::{SorchaPeerNetwork, SorchaPeerNetworkStatus};
 use sorcha_operator_plan::observed::{DrainSeen, Foreign, Refused};
@@ -35,6 +35,8 @@ struct Memory {
     refused_generation: Option<i64>,
     /// What was written last with the manifest's resource version by it, until the watch shows it.
     status: Option<(String, Box<SorchaPeerNetworkStatus>)>,
+    /// What was written last, and when, of which an earlier definition in the cluster took a part alone.
+    incomplete: Option<(Instant, Box<SorchaPeerNetworkStatus>)>,
     /// By uid of the pod: what peers answered that were told to drain.
     drains: HashMap<Box<str>, DrainSeen>,
 }
