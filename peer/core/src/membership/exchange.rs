@@ -1,7 +1,8 @@
 //! Spreading records: the own one, news of others, and who was asked when.
 //!
 //! News goes once from every peer that learns of it to a few of its links, so that it reaches everyone in a
-//! few hops; the periodic exchange with a random peer finds what news has missed.
+//! few hops; the periodic exchange with a random peer finds what news has missed. Its pause is short while exchanges bring
+//! something and doubles while they do not, as in Trickle (RFC 6206).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +27,9 @@ const REQUESTS_BURST: u32 = 4;
 const REQUEST_EVERY: Duration = Duration::from_secs(2);
 /// The same link is not asked again within this time.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// The pause between exchanges while they bring something: what was spread while few links stood, at the start, has missed
+/// some. An exchange between equal rosters costs a digest. Guess: some round trips.
+const EXCHANGE_PAUSE_MIN: Duration = Duration::from_secs(1);
 /// Bytes of records in one frame: below `FRAME_BYTES_MAX` with room for the rest.
 const RECORD_BYTES_PER_FRAME_MAX: usize = FRAME_BYTES_MAX - 8 * 1024;
 
@@ -66,6 +70,9 @@ pub(crate) struct Exchange {
     asked: BTreeMap<LinkId, Time>,
     requests: Rate,
     answers: Rate,
+    pause: Duration,
+    /// Something came by exchange, not as news, since the last one began.
+    brought: bool,
 }
 
 impl Default for Exchange {
@@ -81,6 +88,8 @@ impl Default for Exchange {
             asked: BTreeMap::new(),
             requests: Rate::new(REQUESTS_BURST, REQUEST_EVERY),
             answers: Rate::new(ANSWERS_BURST, ANSWER_EVERY),
+            pause: EXCHANGE_PAUSE_MIN,
+            brought: false,
         }
     }
 }
@@ -92,6 +101,20 @@ impl Exchange {
             Size { name: "records to be passed on", len: self.news.len(), max: NEWS_MAX },
             Size { name: "records being checked", len: self.checking.len(), max: CHECKING_MAX },
         ]
+    }
+
+    /// A record came by exchange that news had missed.
+    pub(crate) fn brought(&mut self) {
+        self.brought = true;
+    }
+
+    /// How long to wait for the next exchange; `most` is the refresh interval.
+    pub(crate) fn pause(&mut self, most: Duration) -> Duration {
+        let pause = self.pause.min(most);
+        if !std::mem::take(&mut self.brought) {
+            self.pause = (pause * 2).min(most).max(EXCHANGE_PAUSE_MIN);
+        }
+        pause
     }
 
     /// The own record, once it is sealed.

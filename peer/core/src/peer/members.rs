@@ -38,12 +38,17 @@ impl Peer {
         self.pushing_rows = self.rows;
         self.seal_own(false, now);
         self.set(Timer::Dial, now.time);
-        let refresh = self.spread_out(self.config.refresh_interval);
-        self.set(Timer::Exchange, now.time + refresh);
+        self.plan_exchange(now);
         let sync = self.spread_out(self.config.sync_interval);
         self.set(Timer::SyncPeriodic, now.time + sync);
         self.begin_retention(now);
         self.dial(now);
+    }
+
+    fn plan_exchange(&mut self, now: Now) {
+        let pause = self.exchange.pause(self.config.refresh_interval);
+        let next = self.spread_out(pause);
+        self.set(Timer::Exchange, now.time + next);
     }
 
     /// Between half and one and a half of it.
@@ -128,6 +133,9 @@ impl Peer {
         }
         let (peer, uri) = (record.peer, record.record.uri.clone());
         let change = self.roster.take(record.clone(), from_itself, now.time);
+        if change == Change::Joined && !news && !from_itself {
+            self.exchange.brought();
+        }
         match change {
             Change::None => return,
             Change::Joined => {
@@ -218,8 +226,7 @@ impl Peer {
         for peer in stale.into_iter().filter(|peer| !self.links.is_linked(peer)).collect::<Vec<_>>() {
             self.forget(peer, "its record was not renewed", now);
         }
-        let next = self.spread_out(self.config.refresh_interval);
-        self.set(Timer::Exchange, now.time + next);
+        self.plan_exchange(now);
     }
 
     pub(super) fn dial(&mut self, now: Now) {
