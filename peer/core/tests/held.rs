@@ -325,3 +325,36 @@ fn a_peer_that_keeps_nothing_is_no_holder() {
     assert_eq!(told(&network, 0, 7), Some(1));
     assert_eq!(network.holders(&id), 3, "all have it");
 }
+
+#[test]
+fn where_nobody_keeps_anything_nobody_is_asked_about_the_outbox() {
+    let mut network = Network::with(3, |_, config| config.durable = false);
+    let all = |network: &Network| network.linked().iter().all(|linked| *linked == 2);
+    network.run_until(3 * SECOND, "all are linked to all", all);
+    network.run_for(3 * SECOND);
+    network.submit(0, 1, b"small".to_vec());
+    network.run_for(30 * SECOND);
+    assert_eq!(outbox(&network, 0), 1, "no other peer holds it durably");
+    let asked = |network: &Network| {
+        network.trace.iter().filter(|(_, _, message)| matches!(message, Message::HoldsRequest { .. })).count()
+    };
+    assert_eq!(asked(&network), 0, "their answers would not count");
+}
+
+#[test]
+fn among_many_that_keep_nothing_the_one_that_does_is_asked_about_the_outbox() {
+    let mut network = Network::with(6, |at, config| config.durable = at == 5);
+    let all = |network: &Network| network.linked().iter().all(|linked| *linked == 5);
+    network.run_until(3 * SECOND, "all are linked to all", all);
+    network.run_for(3 * SECOND);
+    // Its acknowledgements are lost, its answers are not.
+    network.tamper = Some(Box::new(|from, _, frame| {
+        let lost = from == 5 && matches!(frame.message, Message::Ack);
+        if from == 5 {
+            (frame.ack, frame.ack_bits) = (0, 0);
+        }
+        !lost
+    }));
+    network.submit(0, 1, b"small".to_vec());
+    network.run_until(10 * SECOND, "it has answered", |network| outbox(network, 0) == 0);
+}

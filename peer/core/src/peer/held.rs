@@ -1,6 +1,6 @@
 //! What other peers are known to hold: the outbox, catching up, and draining.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,12 +80,18 @@ impl Peer {
         self.caught_up || self.roster.len() == 0 && self.links.linked() == 0
     }
 
-    /// Asks somebody about what nobody has acknowledged.
+    /// Asks somebody about what nobody has acknowledged. Who keeps nothing is not asked: its answer would not count.
     pub(super) fn ask_about_outbox(&mut self, now: Now) {
         let ids = self.outbox.due(now.time);
         if !ids.is_empty() {
-            // Without a link the next one that stands sets the timer.
-            let Some(link) = self.somebody(now, |_| true) else { return };
+            let keepers: BTreeSet<PeerId> = self
+                .links
+                .standing()
+                .filter(|session| session.keeps)
+                .map(|session| session.peer.id)
+                .collect();
+            // Without such a link the next one that stands sets the timer.
+            let Some(link) = self.somebody(now, |peer| keepers.contains(peer)) else { return };
             let peer = self.links.get(link).map(|session| session.peer.id);
             self.outbox.asked(peer, &ids, now.time);
             self.send(link, Class::Bulk, Message::HoldsRequest { ids });
@@ -191,7 +197,7 @@ impl Peer {
     pub(super) fn holds_said(&mut self, peer: &PeerId, ids: &[TxId], now: Now) {
         self.confirmed(peer, ids);
         self.outbox.denied(peer, ids);
-        if !ids.is_empty() {
+        if !ids.is_empty() && self.keeps(peer) {
             // There may be more to ask about; where nothing was held there, waiting is better.
             self.outbox.answered();
             self.set_opt(Timer::Outbox, self.outbox.next());
