@@ -145,7 +145,7 @@ pub const FIELDS: &[Field] = &[
         "discovery.refreshInterval",
         Kind::Duration { min: SECOND, max: DAY },
         "15m",
-        "How often records are exchanged with a random peer.",
+        "How often records are exchanged with a random peer, at least: within seconds while that brings something.",
     ),
     field(
         "discovery.heartbeatInterval",
