@@ -219,15 +219,9 @@ impl Objects {
 
     /// Applies a status.
     pub async fn apply_status(&self, kind: Kind, namespace: &str, object: &Value) -> Result<Value, ApiError> {
-        let name = name_of(object);
         let params = PatchParams::apply(MANAGER).force();
-        let request = Request::new(kind.collection(namespace)).patch_subresource(
-            "status",
-            name,
-            &params,
-            &Patch::Apply(object),
-        );
-        self.ask("apply the status of", kind, name, request).await
+        let what = ("apply the status of", name_of(object));
+        self.patch_status(kind, namespace, what, &params, &Patch::Apply(object)).await
     }
 
     /// Changes a status and owns none of it. Fields that the definition does not know are left out by the API server.
@@ -239,13 +233,20 @@ impl Objects {
         change: &Value,
     ) -> Result<Value, ApiError> {
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        let request = Request::new(kind.collection(namespace)).patch_subresource(
-            "status",
-            name,
-            &params,
-            &Patch::Merge(change),
-        );
-        self.ask("change the status of", kind, name, request).await
+        let what = ("change the status of", name);
+        self.patch_status(kind, namespace, what, &params, &Patch::Merge(change)).await
+    }
+
+    async fn patch_status(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        (verb, name): (&str, &str),
+        params: &PatchParams,
+        patch: &Patch<&Value>,
+    ) -> Result<Value, ApiError> {
+        let collection = Request::new(kind.collection(namespace));
+        self.ask(verb, kind, name, collection.patch_subresource("status", name, params, patch)).await
     }
 
     /// Makes an object that must not be there yet.
