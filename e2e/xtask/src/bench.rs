@@ -6,6 +6,7 @@
 mod operator;
 mod peers;
 mod reach;
+mod rivals;
 mod soak;
 
 use std::path::PathBuf;
@@ -59,6 +60,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
             say(&format!("{:<14} {}", bench.name, bench.about));
         }
         say(&format!("{:<14} {}", operator::NAME, operator::ABOUT));
+        say(&format!("{:<14} {}", rivals::NAME, rivals::ABOUT));
         say(&format!("{:<14} {}", soak::NAME, soak::ABOUT));
         return Ok(());
     }
@@ -70,6 +72,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     }
     if args.name == operator::NAME {
         return operator::run(workspace, args);
+    }
+    if args.name == rivals::NAME {
+        return rivals::run(workspace, args);
     }
     if let Some(bench) = peers::BENCHES.iter().find(|bench| bench.name == args.name) {
         return peers::run(workspace, bench, args);
