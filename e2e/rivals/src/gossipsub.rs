@@ -81,8 +81,10 @@ impl<const FLOOD: bool> Rival for Gossipsub<FLOOD> {
         Ok(Self { messages, mesh, mesh_min, connected, connected_min })
     }
 
-    async fn is_ready(&self) -> bool {
-        self.mesh.load(Ordering::Relaxed) >= self.mesh_min && self.links().await >= self.connected_min
+    async fn lacks(&self) -> Option<String> {
+        let (mesh, connected) = (self.mesh.load(Ordering::Relaxed), self.links().await);
+        let ready = mesh >= self.mesh_min && connected >= self.connected_min;
+        (!ready).then(|| format!("{connected} are connected, {mesh} of them in its mesh"))
     }
 
     async fn links(&self) -> usize {

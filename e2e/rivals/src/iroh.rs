@@ -81,8 +81,9 @@ impl Rival for Iroh {
         Ok(Self { sender, neighbours, _router: router })
     }
 
-    async fn is_ready(&self) -> bool {
-        self.links().await >= 2
+    async fn lacks(&self) -> Option<String> {
+        let neighbours = self.links().await;
+        (neighbours < 2).then(|| format!("it has {neighbours} neighbours"))
     }
 
     async fn links(&self) -> usize {

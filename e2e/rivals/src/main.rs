@@ -76,10 +76,10 @@ struct CompareArgs {
     #[arg(long, value_delimiter = ',', default_values_t = [256, 4096, 49152], value_parser = clap::value_parser!(u32).range(8..=65_536))]
     payloads: Vec<u32>,
     /// Messages a second for each length, on average. The defaults are what two cores carry for everybody
-    #[arg(long, value_delimiter = ',', default_values_t = [8.0, 8.0, 1.5])]
+    #[arg(long, value_delimiter = ',', default_values_t = [2.0, 2.0, 0.5])]
     rates: Vec<f64>,
     /// Messages of each length
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     messages: u32,
     /// Others that a node of gossipsub dials; of two nodes one dials the other
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=499))]

@@ -18,8 +18,8 @@ use crate::plan::{Plan, payload};
 pub trait Rival: Sized + Send + Sync + 'static {
     /// Starts one node of the plan. What it delivers to its application goes to the log.
     fn start(plan: &Plan, node: usize, log: Log) -> impl Future<Output = Result<Self>> + Send;
-    /// Whether it takes part.
-    fn is_ready(&self) -> impl Future<Output = bool> + Send;
+    /// What it lacks to take part; nothing once it does.
+    fn lacks(&self) -> impl Future<Output = Option<String>> + Send;
     /// Connections that it has.
     fn links(&self) -> impl Future<Output = usize> + Send;
     /// Sends to everybody.
@@ -108,9 +108,10 @@ async fn start<R: Rival>(plan: &Plan, first: usize, count: usize, log: &Log) -> 
     }
     let deadline = tokio::time::Instant::now() + READY_WITHIN;
     for (number, node) in nodes.iter().enumerate() {
-        while !node.is_ready().await {
+        while let Some(lacks) = node.lacks().await {
             if tokio::time::Instant::now() > deadline {
-                bail!("node {} does not take part after {} s", first + number, READY_WITHIN.as_secs());
+                let node = first + number;
+                bail!("node {node} does not take part after {} s: {lacks}", READY_WITHIN.as_secs());
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -119,8 +120,12 @@ async fn start<R: Rival>(plan: &Plan, first: usize, count: usize, log: &Log) -> 
 }
 
 async fn send<R: Rival>(plan: Plan, first: usize, nodes: Arc<[R]>, log: Log, start: u64) {
-    let mine = plan.phases.iter().flat_map(|phase| phase.sends.iter().map(|send| (*send, phase.bytes)));
-    for (send, bytes) in mine.filter(|(send, _)| (first..first + nodes.len()).contains(&send.node)) {
+    let mut mine = Vec::new();
+    for phase in &plan.phases {
+        let here = phase.sends.iter().filter(|send| (first..first + nodes.len()).contains(&send.node));
+        mine.extend(here.map(|send| (*send, phase.bytes)));
+    }
+    for (send, bytes) in mine {
         let due = start + send.at.as_micros() as u64;
         let body = payload(send.number, bytes);
         tokio::time::sleep(Duration::from_micros(due.saturating_sub(now_us()))).await;

@@ -71,7 +71,7 @@ pub struct Wishes {
 }
 
 /// Messages that warm up: bytes of each, how many, how many a second.
-const WARM_UP: (usize, usize, f64) = (1024, 100, 20.0);
+const WARM_UP: (usize, usize, f64) = (1024, 50, 4.0);
 /// Rest after each phase: what is repaired late counts as what it costs.
 const REST: Duration = Duration::from_secs(3);
 

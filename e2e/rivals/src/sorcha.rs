@@ -91,10 +91,18 @@ impl<const DURABLE: bool> Rival for Sorcha<DURABLE> {
         Ok(Self { node: handle, others: plan.nodes - 1, _stop: Mutex::new(stop_in) })
     }
 
-    async fn is_ready(&self) -> bool {
-        let status = self.node.status().await;
-        status.is_ok_and(|status| {
-            status.peers_known == self.others && status.caught_up && status.state == State::Online
+    async fn lacks(&self) -> Option<String> {
+        let Ok(status) = self.node.status().await else { return Some("it has ended".to_owned()) };
+        let ready = status.peers_known == self.others && status.caught_up && status.state == State::Online;
+        (!ready).then(|| {
+            format!(
+                "it is {}, knows {} of {} others, is linked to {}, and {} caught up",
+                status.state.as_str(),
+                status.peers_known,
+                self.others,
+                status.peers_linked,
+                if status.caught_up { "has" } else { "has not" }
+            )
         })
     }
 
