@@ -16,6 +16,7 @@ pub mod network;
 pub mod node;
 pub mod operator;
 pub mod peer;
+pub mod plain;
 pub mod ports;
 pub mod programs;
 pub mod proxy;

@@ -1,63 +1,17 @@
-//! A small client of the peers' REST API, for tests that submit thousands: a connection for each request, no process.
+//! Load on peers, for tests that submit thousands: a connection for each request, no process.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
-use serde_json::Value;
+use crate::plain::{self, Answer};
 
 /// A peer that is busy or stopped does not answer; whoever submits goes on after this time.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// What a peer answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// HTTP status.
-    pub code: u16,
-    /// The body, as it came.
-    pub body: String,
-}
-
-impl Answer {
-    /// The body as JSON; null where it is none.
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_default()
-    }
-}
-
-/// Sends one request to `host:port`.
-pub fn request(
-    api: &str,
-    method: &str,
-    path: &str,
-    key: Option<&str>,
-    body: &[u8],
-) -> anyhow::Result<Answer> {
-    let address: SocketAddr = api.parse().with_context(|| format!("{api} is no address"))?;
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
-    stream.set_read_timeout(Some(ANSWER_MAX))?;
-    stream.set_write_timeout(Some(ANSWER_MAX))?;
-    let key = key.map(|key| format!("idempotency-key: {key}\r\n")).unwrap_or_default();
-    let length = body.len();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {api}\r\nconnection: close\r\n{key}content-length: {length}\r\n\r\n"
-    );
-    stream.write_all(&[head.as_bytes(), body].concat())?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").context("the answer was cut off")?;
-    let code =
-        head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("the answer has no status")?;
-    Ok(Answer { code, body: body.to_owned() })
-}
-
 /// Submits a body.
 pub fn submit(api: &str, key: Option<&str>, body: &[u8]) -> anyhow::Result<Answer> {
-    request(api, "POST", "/v1/transactions?register=load", key, body)
+    plain::request(api, "POST", "/v1/transactions?register=load", key, body, ANSWER_MAX)
 }
 
 /// Submits one body after another to a peer until told to stop; what was acknowledged is added to `acknowledged`.

@@ -11,9 +11,9 @@ use rustix::process::{Pid, Signal};
 use serde_json::json;
 
 use crate::chart::Start;
+use crate::plain;
 use crate::ports::free_ports;
 use crate::programs;
-use crate::rest;
 use crate::wait;
 
 /// How long it may take to end once it is told to.
@@ -95,7 +95,7 @@ impl Operator {
 
     /// What it answers to a question at its port: status and body; none while it answers nothing.
     pub fn ask(&self, path: &str) -> Option<(u16, String)> {
-        rest::ask(&self.admin(), path)
+        plain::ask(&self.admin(), path)
     }
 
     /// How it ended, where it has.

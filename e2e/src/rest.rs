@@ -54,27 +54,6 @@ impl Answer {
     }
 }
 
-/// What a port answers to a GET over plain HTTP: status and body; none while it answers nothing.
-pub fn ask(address: &str, path: &str) -> Option<(u16, String)> {
-    use std::io::{Read as _, Write as _};
-    let address = address.parse().ok()?;
-    let mut stream = std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    let code = head.split(' ').nth(1)?.parse().ok()?;
-    Some((code, body.to_owned()))
-}
-
-/// The value of one series at a port that serves metrics; none while it does not answer or has no such series.
-pub fn metric(address: &str, series: &str) -> Option<u64> {
-    let (_, text) = ask(address, "/metrics").filter(|(code, _)| *code == 200)?;
-    let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
-    value.parse().ok()
-}
-
 /// Path of a collection, or of one object of it where `name` is not empty. `resource` is the plural, with the
 /// subresource behind a name: `("pods", "a", "b/status")`.
 ///

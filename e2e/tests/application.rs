@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::process::Signal;
 use sorcha_e2e::network::{Network, kill};
-use sorcha_e2e::{rest, wait};
+use sorcha_e2e::{plain, wait};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -68,7 +68,7 @@ fn a_stream_over_http_delivers_what_others_publish() -> anyhow::Result<()> {
     let id = network.submit("peers-1", "over http")?;
     network.await_held("peers-0", std::slice::from_ref(&id), SOON)?;
     let peer = network.endpoints()?.into_iter().find(|peer| peer.name.ends_with("-0")).context("peer 0")?;
-    let (code, cursors) = rest::ask(&peer.api, "/v1/cursors").context("it answers")?;
+    let (code, cursors) = plain::ask(&peer.api, "/v1/cursors").context("it answers")?;
     assert_eq!((code, cursors.contains("\"cursors\":[]")), (200, true), "{cursors}");
     let tail = [
         "tail",

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rustix::process::Signal;
 use sorcha_e2e::network::{Endpoint, Network, kill};
-use sorcha_e2e::{figure, load, skip, wait};
+use sorcha_e2e::{figure, load, plain, skip, wait};
 
 /// How long a debug build on a busy machine may take to bring everything everywhere.
 const HEALED: Duration = Duration::from_secs(180);
@@ -199,8 +199,8 @@ fn a_full_disk_refuses_and_recovers_by_itself() -> anyhow::Result<()> {
     assert!(detail.contains("full"), "the refusal says why: {}", refusal.body);
 
     // It reads on, and the others go on.
-    let read = load::request(&api, "GET", &format!("/v1/transactions/{}", ids[0]), None, &[])?;
-    assert_eq!(read.code, 200, "{}", read.body);
+    let read = plain::ask(&api, &format!("/v1/transactions/{}", ids[0])).context("it answers")?;
+    assert_eq!(read.0, 200, "{}", read.1);
     let meanwhile: Vec<String> = (0..20)
         .map(|number| network.submit("peers-0", &format!("meanwhile {number}")))
         .collect::<Result<_, _>>()?;

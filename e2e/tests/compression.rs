@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use sorcha_e2e::network::{Network, manifest};
 use sorcha_e2e::peer::Solo;
-use sorcha_e2e::rest::metric;
+use sorcha_e2e::plain::metric;
 
 /// One that is fetched in chunks, the last of them not whole, and one that travels within a push.
 const LONG: usize = 2 * 1024 * 1024 + 5;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 use sorcha_e2e::peer::Solo;
 use sorcha_e2e::ports::free_ports;
-use sorcha_e2e::{rest, skip, wait};
+use sorcha_e2e::{plain, skip, wait};
 
 use crate::space::{SOON, on_newest_server};
 
@@ -130,7 +130,7 @@ fn prometheus_scrapes_operator_and_peer() -> anyhow::Result<()> {
 
         let (_, metrics) = wait::until("the operator answers", SOON, || operator.ask("/metrics"))?;
         is_clean("the operator", &metrics)?;
-        let (_, metrics) = wait::until("the peer answers", SOON, || rest::ask(&solo.admin(), "/metrics"))?;
+        let (_, metrics) = wait::until("the peer answers", SOON, || plain::ask(&solo.admin(), "/metrics"))?;
         is_clean("a peer", &metrics)
     })
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sorcha_e2e::network::kill;
 use sorcha_e2e::node::{ALWAYS_READY, address_of};
 use sorcha_e2e::programs::{self, Said};
-use sorcha_e2e::{rest, wait};
+use sorcha_e2e::{plain, wait};
 
 use crate::quiet::{idle, is_bounded, say};
 use crate::space::{SOON, Space, condition, on_newest_server};
@@ -62,7 +62,7 @@ fn await_all_held(space: &Space<'_>, pod: &str, ids: &[String]) -> anyhow::Resul
 
 /// What a peer says of itself.
 fn status(space: &Space<'_>, pod: &str) -> Option<Value> {
-    let (code, body) = rest::ask(&format!("{}:7451", address_of(&space.name, pod)), "/v1/status")?;
+    let (code, body) = plain::ask(&format!("{}:7451", address_of(&space.name, pod)), "/v1/status")?;
     (code == 200).then(|| serde_json::from_str(&body).ok()).flatten()
 }
 
