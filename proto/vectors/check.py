@@ -341,6 +341,24 @@ def signatures():
                         bytes.fromhex(data), bytes.fromhex(file[what]["signature"]), tx["origin"])
         same(found, "valid", f"signature of the {what}")
 
+    several, key = file["several"], Certificate(bytes.fromhex(file["origin"]["certificate"])).key
+    ids = [bytes.fromhex(one) for one in several["ids"]]
+    top = root([sha256(b"\0", one) for one in ids])
+    signed = b"sorcha-tx-batch-v1" + len(ids).to_bytes(2, "big") + top
+    same([ids[0].hex(), top.hex(), signed.hex()], [tx["id"], several["root"], several["message"]], "tree of several")
+    same(signed_by(key, signed, bytes.fromhex(several["der"])), True, "signature over several")
+    for place, (one, field) in enumerate(zip(ids, several["fields"])):
+        field = bytes.fromhex(field)
+        count, index = int.from_bytes(field[1:3], "big"), int.from_bytes(field[3:5], "big")
+        proof, at, last = [], index, count - 1
+        while last:  # the sibling at each level, where there is one
+            if at ^ 1 <= last:
+                proof.append(field[5 + 32 * len(proof):][:32])
+            at, last = at >> 1, last >> 1
+        led = root_by_proof(sha256(b"\0", one), index, count, proof)
+        rest = field[5 + 32 * len(proof):].hex()
+        same([field[0], count, index, led, rest], [1, len(ids), place, top, several["der"]], f"field {place} of several")
+
 
 def packed():
     for block in load("packed")["blocks"]:

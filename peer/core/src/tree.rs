@@ -143,14 +143,20 @@ pub fn proof_nodes(index: u64, count: u64) -> Vec<(u32, u64)> {
 /// Whether `proof` shows that `leaf` stands at `index` of the tree of `count` leaves with this root
 /// (RFC 9162 § 2.1.3.2).
 pub fn verify(leaf: Hash, index: u64, count: u64, proof: &[Hash], expected: &Hash) -> bool {
+    root_by_proof(leaf, index, count, proof).is_some_and(|root| root == *expected)
+}
+
+/// The root of the tree of `count` leaves where `leaf` stands at `index`, as `proof` has it (RFC 9162 § 2.1.3.2); `None`
+/// where the proof is of another length, or there is no such place.
+pub fn root_by_proof(leaf: Hash, index: u64, count: u64, proof: &[Hash]) -> Option<Hash> {
     if index >= count {
-        return false;
+        return None;
     }
     let (mut at, mut last) = (index, count - 1);
     let mut hash = leaf;
     for sibling in proof {
         if last == 0 {
-            return false;
+            return None;
         }
         if at & 1 == 1 || at == last {
             hash = node(sibling, &hash);
@@ -164,7 +170,7 @@ pub fn verify(leaf: Hash, index: u64, count: u64, proof: &[Hash], expected: &Has
         at >>= 1;
         last >>= 1;
     }
-    last == 0 && hash == *expected
+    (last == 0).then_some(hash)
 }
 
 /// The largest power of two smaller than `count` (`count` >= 2).

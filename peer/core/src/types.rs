@@ -140,6 +140,8 @@ pub struct NotAnId {
 
 /// Domain separation of transaction signatures and ids.
 pub const TX_DOMAIN: &[u8] = b"sorcha-tx-v1";
+/// Domain separation of signatures over several transactions at once.
+pub const BATCH_DOMAIN: &[u8] = b"sorcha-tx-batch-v1";
 /// Domain separation of record signatures.
 pub const RECORD_DOMAIN: &[u8] = b"sorcha-record-v1";
 
@@ -215,8 +217,13 @@ pub mod bounds {
     pub const HEADER_BYTES_MAX: usize = 2 * 1024;
     /// Bytes of one encoded peer record: a URI and eight addresses fit.
     pub const RECORD_BYTES_MAX: usize = 6 * 1024;
-    /// Bytes of a signature: ECDSA P-256 in DER takes 72.
-    pub const SIGNATURE_BYTES_MAX: usize = 128;
+    /// Headers under one signature at most: a proof of eight hashes.
+    pub const HEADERS_PER_SIGNATURE_MAX: usize = 256;
+    /// Bytes of a transaction's signature: ECDSA P-256 in DER takes 72, count, place and proof of a header among
+    /// `HEADERS_PER_SIGNATURE_MAX` 261.
+    pub const SIGNATURE_BYTES_MAX: usize = 384;
+    /// Bytes of a record's signature.
+    pub const RECORD_SIGNATURE_BYTES_MAX: usize = 128;
     /// Bytes of a certificate in DER: ours take about 600.
     pub const CERTIFICATE_BYTES_MAX: usize = 8 * 1024;
     /// Bytes of a SPIFFE URI (SPIFFE-ID § 2.3).

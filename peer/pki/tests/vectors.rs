@@ -14,6 +14,7 @@ use sorcha_peer_pki::{
 };
 
 const TX_DOMAIN: &[u8] = b"sorcha-tx-v1";
+const BATCH_DOMAIN: &[u8] = b"sorcha-tx-batch-v1";
 const RECORD_DOMAIN: &[u8] = b"sorcha-record-v1";
 /// A few hours before the transaction of the vectors is published.
 const ISSUED_AT: i64 = 1_699_990_000;
@@ -87,6 +88,45 @@ fn signature(kept: &Value, who: &Value, message: &[u8]) -> String {
     hex::encode(key.sign(message).expect("it signs"))
 }
 
+/// RFC 9162 § 2.1, and § 2.1.3.1 for the leaf at `index`, leaf side first.
+fn root_and_proof(leaves: &[[u8; 32]], index: usize) -> ([u8; 32], Vec<[u8; 32]>) {
+    if leaves.len() == 1 {
+        return (leaves[0], Vec::new());
+    }
+    let half = leaves.len().next_power_of_two() / 2;
+    let (left, right) = (&leaves[..half], &leaves[half..]);
+    let inside = if index < half { root_and_proof(left, index) } else { root_and_proof(right, index - half) };
+    let beside = if index < half { root_and_proof(right, 0).0 } else { root_and_proof(left, 0).0 };
+    let (one, other) = if index < half { (inside.0, beside) } else { (beside, inside.0) };
+    let root = Sha256::new().chain_update([1]).chain_update(one).chain_update(other).finalize().into();
+    (root, [inside.1, vec![beside]].concat())
+}
+
+/// One signature over the vectors' transaction and four others, of which the ids alone are told.
+fn several(kept: &Value, who: &Value) -> Value {
+    let ids: Vec<[u8; 32]> = [bytes(&of("transaction", "/id")).try_into().expect("32 bytes")]
+        .into_iter()
+        .chain(["b", "c", "d", "e"].map(|name| Sha256::digest(name).into()))
+        .collect();
+    let leaves: Vec<[u8; 32]> =
+        ids.iter().map(|id| Sha256::new().chain_update([0]).chain_update(id).finalize().into()).collect();
+    let count = u16::try_from(ids.len()).expect("a few").to_be_bytes();
+    let root = root_and_proof(&leaves, 0).0;
+    let message = [BATCH_DOMAIN, &count, &root].concat();
+    let der = signature(&kept["der"], who, &message);
+    let field = |index: u16| {
+        let proof = root_and_proof(&leaves, usize::from(index)).1.concat();
+        hex::encode([&[1], &count[..], &index.to_be_bytes(), &proof, &bytes(&json!(der))].concat())
+    };
+    json!({
+        "ids": ids.iter().map(hex::encode).collect::<Vec<_>>(),
+        "root": hex::encode(root),
+        "message": hex::encode(message),
+        "der": der,
+        "fields": (0..5).map(field).collect::<Vec<_>>(),
+    })
+}
+
 fn made() -> Value {
     let kept = support::read("signatures").unwrap_or_default();
     let (ca, issuer) = authority(&kept["authority"]);
@@ -143,9 +183,11 @@ fn made() -> Value {
         "about": "ECDSA P-256 with SHA-256, ASN.1 DER, over \"sorcha-tx-v1\" || header and \"sorcha-record-v1\" || record; \
                   certificates are X.509 DER. Trusted is the one root of `authority`. A header's certificate must be valid when \
                   the header says that it was published. `checks` are over the header of transaction.json: valid; forged: \
-                  evidence against whoever sent it; untrusted: kept aside, nobody's fault. The keys are for these tests alone.",
+                  evidence against whoever sent it; untrusted: kept aside, nobody's fault. `several`: one signature over five \
+                  transactions, and the signature field of each. The keys are for these tests alone.",
         "transaction": {"signature": signature(&kept["transaction"]["signature"], &origin, &transaction)},
         "record": {"signature": signature(&kept["record"]["signature"], &origin, &record)},
+        "several": several(&kept["several"], &origin),
         "checks": checks,
         "origin": origin,
         "other": other,

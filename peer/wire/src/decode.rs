@@ -13,7 +13,7 @@ use sorcha_peer_core::types::bounds::{
     ADDRESS_BYTES_MAX, BODY_BYTES_MAX, CERTIFICATE_BYTES_MAX, CHUNK_BYTES, CHUNKS_PER_REQUEST_MAX,
     DETAIL_BYTES_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX, IDS_PER_FRAME_MAX, LABEL_BYTES_MAX,
     NETWORK_BYTES_MAX, PROOF_HASHES_MAX, PUSH_BODY_BYTES_MAX, RECORD_ADDRESSES_MAX, RECORD_BYTES_MAX,
-    RECORDS_PER_FRAME_MAX, REGISTER_BYTES_MAX, ROWS_MAX, SHORT_IDS_PER_FRAME_MAX, SIGNATURE_BYTES_MAX,
+    RECORD_SIGNATURE_BYTES_MAX, RECORDS_PER_FRAME_MAX, REGISTER_BYTES_MAX, ROWS_MAX, SHORT_IDS_PER_FRAME_MAX, SIGNATURE_BYTES_MAX,
     SYNC_IDS_MAX, SYNC_RANGES_MAX, URI_BYTES_MAX,
 };
 use sorcha_peer_core::types::{Address, Hash, PeerId, TxId, WallTime};
@@ -95,7 +95,7 @@ fn envelope_and_body(envelope: v1::Envelope) -> Result<WithBody, FrameError> {
 
 /// Takes over a signed record; addresses beyond `RECORD_ADDRESSES_MAX` are cut.
 pub fn decode_record(record: v1::SignedRecord) -> Result<SignedRecord, FrameError> {
-    at_most("record.signature", record.signature.len(), SIGNATURE_BYTES_MAX)?;
+    at_most("record.signature", record.signature.len(), RECORD_SIGNATURE_BYTES_MAX)?;
     at_most("record.certificate", record.certificate.len(), CERTIFICATE_BYTES_MAX)?;
     at_most("record", record.record.len(), RECORD_BYTES_MAX)?;
     let said =
