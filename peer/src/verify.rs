@@ -228,7 +228,9 @@ impl Shared {
         }
         if claim.network != uri.network() {
             let network = claim.network;
-            return Err(Verdict::Forged(format!("it is of the network '{network}', its signer {uri} is not")));
+            return Err(Verdict::Forged(format!(
+                "it is of the network '{network}', its signer {uri} is not"
+            )));
         }
         Ok(signer)
     }

@@ -238,6 +238,9 @@ where
         }
         let detail = if all.count <= u64::from(query.ids_max) {
             RangeDetail::Ids(self.ids(&from, to.as_ref(), all.count)?)
+        } else if query.parts == 0 {
+            let (ids, until) = self.first(&from, query.ids_max as usize)?;
+            RangeDetail::First { ids, until: until.unwrap_or(query.upper) }
         } else {
             RangeDetail::Parts(self.parts(query, &from, to.as_ref(), all.count)?)
         };
@@ -257,6 +260,22 @@ where
             }
         }
         Ok(ids)
+    }
+
+    /// The first `count` ids, and a bound between them and the next one, where there is one.
+    fn first(&self, from: &Key, count: usize) -> Result<(Vec<TxId>, Option<SyncBound>), StorageError> {
+        let mut ids = Vec::with_capacity(count);
+        let mut last = *from;
+        for entry in self.order.range::<&[u8; 40]>(from..)? {
+            let key = *entry?.0.value();
+            self.count_row();
+            if ids.len() == count {
+                return Ok((ids, Some(to_bound(&separator(&last, &key)))));
+            }
+            ids.push(id_of(&key));
+            last = key;
+        }
+        Ok((ids, None))
     }
 
     fn parts(

@@ -64,7 +64,8 @@ pub(super) enum Signed<'a> {
 
 /// Reads a signature field.
 pub(super) fn read<'a>(id: &TxId, field: &'a [u8]) -> Signed<'a> {
-    let Some((prefix, rest)) = field.split_first_chunk::<PREFIX_BYTES>().filter(|(prefix, _)| prefix[0] == BATCH)
+    let Some((prefix, rest)) =
+        field.split_first_chunk::<PREFIX_BYTES>().filter(|(prefix, _)| prefix[0] == BATCH)
     else {
         return Signed::Alone(field);
     };
@@ -112,9 +113,7 @@ mod tests {
     fn another_header_place_or_count_leads_elsewhere_or_nowhere() {
         let tree = Tree::over((0..9).map(id));
         let field = tree.field(4, b"0der");
-        let leads_there = |id: &TxId, field: &[u8]| {
-            matches!(read(id, field), Signed::Among { message, der: b"0der" } if message == tree.message())
-        };
+        let leads_there = |id: &TxId, field: &[u8]| matches!(read(id, field), Signed::Among { message, der: b"0der" } if message == tree.message());
         assert!(leads_there(&id(4), &field));
         assert!(!leads_there(&id(5), &field), "another header");
         for at in 0..field.len() - 4 {
@@ -136,7 +135,8 @@ mod tests {
     fn the_vectors_hold() {
         let file = include_str!("../../../proto/vectors/signatures.json");
         let file: serde_json::Value = serde_json::from_str(file).expect("JSON");
-        let bytes = |value: &serde_json::Value| hex::decode(value.as_str().expect("a text")).expect("hexadecimal");
+        let bytes =
+            |value: &serde_json::Value| hex::decode(value.as_str().expect("a text")).expect("hexadecimal");
         let several = &file["several"];
         let list = |name: &str| several[name].as_array().expect("a list").iter().map(bytes);
         let ids: Vec<TxId> = list("ids").map(|id| TxId::from_slice(&id).expect("an id")).collect();

@@ -309,7 +309,7 @@ pub struct RangeQuery {
     pub upper: SyncBound,
     /// List the ids where there are at most this many.
     pub ids_max: u32,
-    /// Otherwise split into this many parts of about equal count.
+    /// Otherwise split into this many parts of about equal count; 0: list the first `ids_max` instead.
     pub parts: u32,
 }
 
@@ -329,4 +329,11 @@ pub enum RangeDetail {
     Ids(Vec<TxId>),
     /// Adjacent parts, each up to its (exclusive) bound; the last ends at the range's upper bound.
     Parts(Vec<(SyncBound, Fingerprint)>),
+    /// The first ids, in order, and the (exclusive) bound up to which these are all.
+    First {
+        /// As many as asked for.
+        ids: Vec<TxId>,
+        /// Below the range's upper bound.
+        until: SyncBound,
+    },
 }

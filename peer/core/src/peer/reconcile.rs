@@ -41,20 +41,31 @@ impl Peer {
                 self.enqueue_random();
             }
         }
+        if let Some(link) = self.sync.nearly_over() {
+            let number = self.rng.random();
+            if let Some(last) = self.sync.follow(link, number, now.time) {
+                self.sync_ended(&last);
+                self.learn_from(Side::Own, &last, now);
+                self.open_round(link, now);
+            }
+        }
         while let Some(peer) = self.sync.next() {
             let Some(link) = self.links.of(&peer).map(|session| session.link) else { continue };
             let number = self.rng.random();
-            if !self.sync.start(link, Side::Own, peer, number, now.time) {
-                continue;
+            if self.sync.start(link, Side::Own, peer, number, now.time) {
+                self.open_round(link, now);
             }
-            self.ask_store(link, Side::Own, now);
-            let floor = self.floors.own();
-            let op = self.op(Purpose::OpenSync { link, floor });
-            let queries = vec![ranges::query(floor::bound(floor), SyncBound::MAX)];
-            self.outputs.push_back(Output::Inspect { op, queries });
         }
         self.timers.remove(&Timer::SyncRound);
         self.set_opt(Timer::SyncRound, self.sync.next_timeout());
+    }
+
+    fn open_round(&mut self, link: LinkId, now: Now) {
+        self.ask_store(link, Side::Own, now);
+        let floor = self.floors.own();
+        let op = self.op(Purpose::OpenSync { link, floor });
+        let queries = vec![ranges::query(floor::bound(floor), SyncBound::MAX)];
+        self.outputs.push_back(Output::Inspect { op, queries });
     }
 
     pub(super) fn sync_ended(&mut self, round: &Round) {
@@ -87,7 +98,7 @@ impl Peer {
         self.ask_store(link, side, now);
         // Where nothing is left above the floor, the answer is an empty one: there is nothing to compare.
         let said = floor::lift(sync.ranges, self.floors.own().max(sync.floor));
-        let queries = said.iter().map(|range| ranges::query(range.lower, range.upper)).collect();
+        let queries = ranges::queries(&said);
         let op = self.op(Purpose::AnswerSync { link, side, number, ranges: said, listed });
         self.outputs.push_back(Output::Inspect { op, queries });
         self.set_opt(Timer::SyncRound, self.sync.next_timeout());
@@ -124,8 +135,8 @@ impl Peer {
                     |id: &_| !seen.remembers(id, now.time) && sync.may_want(id) && !held_back.contains(id);
                 let mut step = ranges::answer(ranges, views, &listed, wants);
                 let (seen, end) = (&self.seen, WallTime::from_unix_ms(u64::MAX));
-                let mut missing = std::mem::take(&mut step.missing);
-                missing.retain(|id| !step.want.contains(id) && !held_back.contains(id));
+                let mut missing = ranges::without(std::mem::take(&mut step.missing), &step.want);
+                missing.retain(|id| !held_back.contains(id));
                 missing.retain(|id| matches!(seen.known(id, end, now.time), Known::New | Known::Pending));
                 let on_its_way = |id: &_| seen.known(id, end, now.time) == Known::Pending;
                 self.sync.lack(link, side, &missing, on_its_way);

@@ -3,7 +3,9 @@
 //! Pure: what the other side said of some ranges, and what the store holds there, give what to say next.
 //! Equal fingerprints end a range; small ranges are listed; large ones are split. A list is answered with
 //! what the answerer wants and with what the lister lacks, so that both sides ask for what they miss and
-//! nobody is sent what another already sends.
+//! nobody is sent what another already sends. Where much is held of what the other side has little or nothing of, as by a
+//! peer that was away, its first ids are listed instead of splitting further: the order is that of time, so a long gap
+//! fills from its begin.
 
 use crate::event::{RangeDetail, RangeQuery, RangeView};
 use crate::message::{SyncBound, SyncContent, SyncRange};
@@ -18,6 +20,43 @@ const PARTS: u32 = 16;
 /// What to ask the store about a range.
 pub(crate) fn query(lower: SyncBound, upper: SyncBound) -> RangeQuery {
     RangeQuery { lower, upper, ids_max: LIST_IDS_MAX, parts: PARTS }
+}
+
+/// What to ask the store about ranges that the other side spoke of. The first that it has little of may fill a message.
+pub(crate) fn queries(said: &[SyncRange]) -> Vec<RangeQuery> {
+    let mut ids_max = SYNC_IDS_MAX as u32;
+    said.iter()
+        .map(|range| match listed_ids(&range.content) {
+            Some(ids) if ids.is_empty() || ids_max > LIST_IDS_MAX => {
+                let ids_max = std::mem::replace(&mut ids_max, LIST_IDS_MAX);
+                RangeQuery { ids_max, parts: 0, ..query(range.lower, range.upper) }
+            }
+            _ => query(range.lower, range.upper),
+        })
+        .collect()
+}
+
+/// All that the other side holds there, where it said so: a fingerprint of nothing does.
+fn listed_ids(content: &SyncContent) -> Option<&[TxId]> {
+    match content {
+        SyncContent::Ids(ids) => Some(ids),
+        SyncContent::Fingerprint(said) if said.count == 0 => Some(&[]),
+        SyncContent::Fingerprint(_) => None,
+    }
+}
+
+/// Those of `ids` that are not among `others`.
+pub(crate) fn without(mut ids: Vec<TxId>, others: &[TxId]) -> Vec<TxId> {
+    if !others.is_empty() {
+        let mut others = others.to_vec();
+        others.sort_unstable();
+        ids.retain(|id| others.binary_search(id).is_err());
+    }
+    ids
+}
+
+fn is_within(listed: &[Listed], lower: SyncBound, upper: SyncBound) -> bool {
+    listed.iter().any(|(from, to)| *from <= lower && upper <= *to)
 }
 
 /// A range that was listed to the other side: its answer there is what this side lacks.
@@ -58,22 +97,30 @@ pub(crate) fn answer(
         let (lower, upper) = (range.lower, range.upper);
         match (range.content, view.detail) {
             (SyncContent::Fingerprint(said), _) if said == view.fingerprint => {}
+            (SyncContent::Ids(ids), RangeDetail::Parts(_) | RangeDetail::First { .. })
+                if is_within(listed, lower, upper) =>
+            {
+                // The range has grown since it was listed: what of it is here is known by its ids alone.
+                step.lack(ids, &mut wants);
+            }
+            (content, RangeDetail::First { ids: ours, until }) => {
+                step.partial = true;
+                let extra = without(ours, listed_ids(&content).unwrap_or_default());
+                if !extra.is_empty() {
+                    step.list(lower, until, extra, false);
+                }
+            }
             (SyncContent::Fingerprint(_), RangeDetail::Ids(ours)) => {
                 step.uncovered.extend(&ours);
                 step.list(lower, upper, ours, true);
             }
             (SyncContent::Ids(ids), RangeDetail::Ids(ours)) => {
-                let missing: Vec<TxId> = ids.iter().filter(|id| !ours.contains(id)).copied().collect();
-                step.lack(missing, &mut wants);
-                let extra: Vec<TxId> = ours.into_iter().filter(|id| !ids.contains(id)).collect();
-                if !listed.contains(&(lower, upper)) && !extra.is_empty() {
+                step.lack(without(ids.clone(), &ours), &mut wants);
+                let extra = without(ours, &ids);
+                if !is_within(listed, lower, upper) && !extra.is_empty() {
                     step.uncovered.extend(&extra);
                     step.list(lower, upper, extra, false);
                 }
-            }
-            (SyncContent::Ids(ids), RangeDetail::Parts(_)) if listed.contains(&(lower, upper)) => {
-                // The range has grown since it was listed: what of it is here is known by its ids alone.
-                step.lack(ids, &mut wants);
             }
             (_, RangeDetail::Parts(parts)) => {
                 let mut from = lower;
@@ -151,8 +198,12 @@ mod tests {
             }
             fingerprint
         };
-        let detail = if inside.len() <= query.ids_max as usize {
-            RangeDetail::Ids(inside.iter().map(|(_, id)| TxId::from_bytes(*id)).collect())
+        let ids = |keys: &[&(u64, [u8; 32])]| keys.iter().map(|(_, id)| TxId::from_bytes(*id)).collect();
+        let ids_max = query.ids_max as usize;
+        let detail = if inside.len() <= ids_max {
+            RangeDetail::Ids(ids(&inside))
+        } else if query.parts == 0 {
+            RangeDetail::First { ids: ids(&inside[..ids_max]), until: bound(*inside[ids_max]) }
         } else {
             let chunks: Vec<_> = inside.chunks(inside.len().div_ceil(query.parts as usize)).collect();
             let upper = |at: usize| chunks.get(at + 1).map_or(query.upper, |next| bound(*next[0]));
@@ -182,7 +233,7 @@ mod tests {
             *messages += 1;
             let at = 1 - turn % 2;
             let set: &Set = if at == 0 { one } else { two };
-            let views = ranges.iter().map(|range| view(set, query(range.lower, range.upper))).collect();
+            let views = queries(&ranges).into_iter().map(|query| view(set, query)).collect();
             let step = answer(ranges, views, &listed[at], |_| true);
             listed[at] = step.listed;
             assert!(step.ranges.len() <= SYNC_RANGES_MAX && step.want.len() <= IDS_PER_FRAME_MAX);
@@ -217,6 +268,23 @@ mod tests {
             reconcile(&mut one, &mut two);
             assert_eq!(one.len(), 3000);
             assert_eq!(one, two);
+        }
+    }
+
+    #[test]
+    fn a_long_gap_fills_from_its_begin_in_few_messages() {
+        for (held, opens) in [(0, true), (0, false), (5_000, true), (5_000, false)] {
+            let (mut behind, mut ahead) = (keys(0..held), keys(0..30_000));
+            let mut messages = 0;
+            let moved = if opens {
+                round(&mut behind, &mut ahead, &mut messages)
+            } else {
+                round(&mut ahead, &mut behind, &mut messages)
+            };
+            assert!(messages <= 8, "{held} held: {messages} messages");
+            assert!(moved >= IDS_PER_FRAME_MAX, "{held} held: {moved} wanted");
+            let gap: Vec<_> = ahead.iter().filter(|key| !behind.contains(*key)).collect();
+            assert!(gap.len() < ahead.len() - held as usize);
         }
     }
 

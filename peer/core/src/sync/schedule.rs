@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::ranges::Listed;
-use crate::types::bounds::SYNC_IDS_MAX;
+use crate::types::bounds::{IDS_PER_FRAME_MAX, SYNC_IDS_MAX};
 use crate::types::{LinkId, PeerId, Time, TxId, WallTime};
 use crate::view::Size;
 
@@ -19,6 +19,9 @@ const QUEUE_MAX: usize = 64;
 const IDLE_MAX: Duration = Duration::from_secs(5);
 /// A round in which the other side says nothing for this long is over. Guess: many round trips, and a read of a store.
 const SILENT_MAX: Duration = Duration::from_secs(2);
+/// While a long gap is filled, the next round opens when so many of the last one's transactions are still to come: half of
+/// what one message asks for, so that there is always something on its way.
+const NEXT_ROUND_AT: usize = IDS_PER_FRAME_MAX / 2;
 /// Ids that one round leaves uncovered: lists of `SYNC_IDS_MAX` in a few frames.
 const UNCOVERED_MAX: usize = 8192;
 /// Ids wanted and not yet come.
@@ -47,10 +50,32 @@ pub(crate) struct Round {
     /// The store is being asked; until it answers nothing more is taken from the other side.
     pub(crate) asking: bool,
     waiting: BTreeSet<TxId>,
+    /// How many were asked for.
+    asked: usize,
     progress: Time,
 }
 
 impl Round {
+    fn new(peer: PeerId, number: u64, now: Time) -> Self {
+        Self {
+            peer,
+            number,
+            listed: Vec::new(),
+            received: 0,
+            sent: 0,
+            talking: true,
+            began: now,
+            partial: false,
+            floor: WallTime::default(),
+            uncovered: Vec::new(),
+            unsettled: false,
+            asking: false,
+            waiting: BTreeSet::new(),
+            asked: 0,
+            progress: now,
+        }
+    }
+
     /// When it is given up if nothing happens in it.
     fn timeout(&self) -> Time {
         self.progress + if self.talking && !self.asking { SILENT_MAX } else { IDLE_MAX }
@@ -133,26 +158,34 @@ impl Schedule {
         if side == Side::Answer && answering >= ANSWERING_MAX && !self.rounds.contains_key(&(link, side)) {
             return false;
         }
-        let round = Round {
-            peer,
-            number,
-            listed: Vec::new(),
-            received: 0,
-            sent: 0,
-            talking: true,
-            began: now,
-            partial: false,
-            floor: WallTime::default(),
-            uncovered: Vec::new(),
-            unsettled: false,
-            asking: false,
-            waiting: BTreeSet::new(),
-            progress: now,
-        };
-        if let Some(old) = self.rounds.insert((link, side), round) {
+        if let Some(old) = self.rounds.insert((link, side), Round::new(peer, number, now)) {
             self.wanted.retain(|id, _| !old.waiting.contains(id));
         }
         true
+    }
+
+    /// The link of an own round in which all is said, more was found than one message asks for, and little of that is
+    /// still to come: the next round may open beside it.
+    pub(crate) fn nearly_over(&self) -> Option<LinkId> {
+        let is_nearly_over = |round: &Round| {
+            !round.talking
+                && round.asked >= IDS_PER_FRAME_MAX
+                && round.received > 0
+                && (1..=NEXT_ROUND_AT).contains(&round.waiting.len())
+        };
+        let found = self.rounds.iter().find(|((_, side), round)| *side == Side::Own && is_nearly_over(round));
+        found.map(|((link, _), _)| *link)
+    }
+
+    /// Opens the next own round on this link before all of the last one has come: the next waits for the rest too. Answers
+    /// the last one, which says nothing of what this side lacks.
+    pub(crate) fn follow(&mut self, link: LinkId, number: u64, now: Time) -> Option<Round> {
+        let round = self.rounds.get_mut(&(link, Side::Own))?;
+        let next = Round::new(round.peer, number, now);
+        let mut last = std::mem::replace(round, next);
+        round.waiting = std::mem::take(&mut last.waiting);
+        last.unsettled = true;
+        Some(last)
     }
 
     /// The round on this link with this number.
@@ -178,6 +211,7 @@ impl Schedule {
     /// These were asked for.
     pub(crate) fn want(&mut self, link: LinkId, side: Side, ids: &[TxId]) {
         if let Some(round) = self.rounds.get_mut(&(link, side)) {
+            round.asked += ids.len();
             for id in ids {
                 round.waiting.insert(*id);
                 self.wanted.insert(*id, (link, side));
@@ -281,6 +315,37 @@ mod tests {
         assert!(schedule.arrived(&id, true, Time::ZERO));
         assert_eq!(schedule.finished(Time::ZERO)[0].1.received, 1);
         assert_eq!(schedule.next(), Some(peer));
+    }
+
+    #[test]
+    fn a_long_gap_fills_without_a_pause_between_rounds() {
+        let mut schedule = Schedule::default();
+        let (peer, link) = (PeerId::of_uri("a"), LinkId(1));
+        let ids: Vec<TxId> =
+            (0..IDS_PER_FRAME_MAX).map(|number| TxId::of_header(&number.to_le_bytes())).collect();
+        let later = |ms: u64| Time::from_micros(ms * 1000);
+        schedule.start(link, Side::Own, peer, 9, Time::ZERO);
+        schedule.want(link, Side::Own, &ids);
+        schedule.find(link, 9).expect("it runs").1.talking = false;
+        let (first, rest) = ids.split_at(IDS_PER_FRAME_MAX - NEXT_ROUND_AT);
+        for id in &first[1..] {
+            schedule.arrived(id, true, later(1));
+        }
+        assert_eq!(schedule.nearly_over(), None);
+        schedule.arrived(&first[0], true, later(2));
+        assert_eq!(schedule.nearly_over(), Some(link));
+
+        let last = schedule.follow(link, 10, later(2)).expect("it ran");
+        assert_eq!((last.received, last.is_caught_up()), (first.len() as u64, false));
+        assert!(!schedule.may_want(&rest[0]), "what is on its way is not asked for twice");
+        assert!(schedule.finished(later(2)).is_empty());
+        schedule.find(link, 10).expect("it runs").1.talking = false;
+        assert_eq!(schedule.nearly_over(), None, "it has asked for nothing itself");
+        for id in rest {
+            schedule.arrived(id, true, later(3));
+        }
+        let (_, next) = schedule.finished(later(3)).pop().expect("over");
+        assert!(next.is_caught_up() && next.received == rest.len() as u64);
     }
 
     #[test]

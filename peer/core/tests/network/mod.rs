@@ -76,8 +76,12 @@ impl Disk {
             }
             fingerprint
         };
-        let detail = if keys.len() <= query.ids_max as usize {
-            RangeDetail::Ids(keys.iter().map(|key| key.id).collect())
+        let ids = |keys: &[&SyncKey]| keys.iter().map(|key| key.id).collect();
+        let ids_max = query.ids_max as usize;
+        let detail = if keys.len() <= ids_max {
+            RangeDetail::Ids(ids(&keys))
+        } else if query.parts == 0 {
+            RangeDetail::First { ids: ids(&keys[..ids_max]), until: bound(keys[ids_max]) }
         } else {
             let parts: Vec<_> = keys.chunks(keys.len().div_ceil(query.parts as usize)).collect();
             let upper = |at: usize| parts.get(at + 1).map_or(query.upper, |next| bound(next[0]));

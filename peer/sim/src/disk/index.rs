@@ -83,6 +83,11 @@ impl Index {
         if held <= query.ids_max as usize {
             return RangeView { fingerprint, detail: RangeDetail::Ids(self.ids(from, to)) };
         }
+        if query.parts == 0 {
+            let end = from + query.ids_max as usize;
+            let detail = RangeDetail::First { ids: self.ids(from, end), until: bound_of(&self.key(end)) };
+            return RangeView { fingerprint, detail };
+        }
         let parts = parts.min(held);
         let detail = (0..parts)
             .map(|part| {
@@ -190,7 +195,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_view_agrees_with_a_plain_list(
-            count in 0_u64..900, lower in 0_u64..100, upper in 0_u64..100, ids_max in 0_u32..50, parts in 1_u32..20,
+            count in 0_u64..900, lower in 0_u64..100, upper in 0_u64..100, ids_max in 0_u32..50, parts in 0_u32..20,
         ) {
             let mut index = Index::default();
             let mut plain: Vec<SyncKey> = (0..count).map(key).collect();
@@ -213,6 +218,12 @@ mod tests {
             prop_assert_eq!(view.fingerprint, sum);
             match view.detail {
                 RangeDetail::Ids(ids) => prop_assert_eq!(ids, within),
+                RangeDetail::First { ids, until } => {
+                    prop_assert_eq!((parts, &ids[..]), (0, &within[..ids_max as usize]));
+                    let rest = RangeQuery { lower: until, upper: bound(upper), ids_max: u32::MAX, parts: 1 };
+                    let rest = index.view(&rest).detail;
+                    prop_assert_eq!(rest, RangeDetail::Ids(within[ids_max as usize..].to_vec()));
+                }
                 RangeDetail::Parts(parts_found) => {
                     prop_assert!(within.len() > ids_max as usize && parts_found.len() <= parts as usize);
                     prop_assert_eq!(parts_found.last().map(|part| part.0), Some(query.upper));

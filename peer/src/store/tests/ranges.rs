@@ -65,9 +65,15 @@ fn check_view(ids: &Ids, query: &RangeQuery, view: &RangeView) {
             assert!(listed.len() <= query.ids_max as usize);
             assert_eq!(*found, listed);
         }
+        RangeDetail::First { ids: found, until } => {
+            let (first, rest) = listed.split_at(query.ids_max as usize);
+            assert_eq!((query.parts, found.as_slice()), (0, first));
+            assert!(query.lower <= *until && *until < query.upper);
+            assert_eq!(by_hand(ids, *until, query.upper).1, rest);
+        }
         RangeDetail::Parts(parts) => {
             assert!(listed.len() > query.ids_max as usize);
-            assert!(!parts.is_empty() && parts.len() <= query.parts.max(1) as usize);
+            assert!(!parts.is_empty() && parts.len() <= query.parts as usize);
             assert_eq!(parts.last().expect("not empty").0, query.upper);
             let mut lower = query.lower;
             let even = listed.len() as u64 / parts.len() as u64;
