@@ -85,6 +85,7 @@ impl Driver {
     pub async fn run(mut self, mut sources: Sources, deadline: Duration) -> Instant {
         self.drain();
         let stop = loop {
+            self.effects.flush();
             let wake = self.sleep_until();
             tokio::select! {
                 Some(input) = sources.network.recv() => {
@@ -119,6 +120,7 @@ impl Driver {
             if links == 0 && self.core.status().submissions_pending == 0 {
                 return;
             }
+            self.effects.flush();
             let wake = self.sleep_until().min(last);
             tokio::select! {
                 Some(input) = sources.network.recv() => self.handle(input),

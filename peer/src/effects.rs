@@ -13,9 +13,13 @@ use tokio::sync::mpsc;
 
 use crate::clock::wall_now;
 use crate::metrics::Metrics;
-use crate::store::Store;
+use crate::store::{Store, Stored};
 use crate::transport::Transport;
 use crate::verify::SignaturePool;
+
+/// Transactions that one thread reads one after another, from one snapshot of the store. Guess: what the threads do
+/// side by side counts more where there are many.
+const LOADS_PER_READ: usize = 16;
 
 /// Everything that can be set to work.
 pub struct Effects {
@@ -31,14 +35,16 @@ pub struct Effects {
     pub packing: bool,
     /// Where answers go.
     pub completions: mpsc::UnboundedSender<Input>,
+    /// Transactions to be read, until [`Effects::flush`].
+    pub loads: Vec<(OpId, TxId)>,
 }
 
 impl Effects {
-    /// Starts one effect; never blocks.
+    /// Starts one effect, reading transactions apart, which [`Effects::flush`] starts; never blocks.
     ///
     /// # Panics
     /// On outputs that are no effects: the driver handles those itself.
-    pub fn start(&self, output: Output) {
+    pub fn start(&mut self, output: Output) {
         match output {
             Output::Send { link, class, frame } => {
                 if let Some(bytes) = self.transport.send(link, class, &frame) {
@@ -72,9 +78,10 @@ impl Effects {
                 };
                 self.store.persist(envelope, body, idempotency_key, wall_now(), Box::new(reply));
             }
-            Output::Load { op, id, what } => {
+            Output::Load { op, id, what: LoadWhat::Envelope } => self.loads.push((op, id)),
+            Output::Load { op, id, what: LoadWhat::Chunk { index } } => {
                 let packing = self.packing;
-                self.read(move |store| Input::Loaded { op, found: load(store, id, &what, packing) });
+                self.read(move |store| Input::Loaded { op, found: load_chunk(store, id, index, packing) });
             }
             Output::Lookup { op, ids } => self.read(move |store| {
                 // A store that cannot be read holds nothing as far as others are concerned.
@@ -116,6 +123,24 @@ impl Effects {
         }
     }
 
+    /// Starts to read the transactions asked for since the last time, several at once.
+    pub fn flush(&mut self) {
+        let mut loads = std::mem::take(&mut self.loads).into_iter();
+        loop {
+            let some: Vec<(OpId, TxId)> = loads.by_ref().take(LOADS_PER_READ).collect();
+            if some.is_empty() {
+                return;
+            }
+            let (store, done, packing) = (self.store.clone(), self.completions.clone(), self.packing);
+            tokio::task::spawn_blocking(move || {
+                let (ops, ids): (Vec<OpId>, Vec<TxId>) = some.into_iter().unzip();
+                for (op, found) in ops.into_iter().zip(load_envelopes(&store, &ids, packing)) {
+                    answer(&done, Input::Loaded { op, found });
+                }
+            });
+        }
+    }
+
     fn read(&self, work: impl FnOnce(&Store) -> Input + Send + 'static) {
         let (store, done) = (self.store.clone(), self.completions.clone());
         tokio::task::spawn_blocking(move || answer(&done, work(&store)));
@@ -131,35 +156,36 @@ fn report(op: OpId, fault: &StoreFault) {
     tracing::warn!(op = op.0, "the store did not do what it was asked: {fault}");
 }
 
-fn load(store: &Store, id: TxId, what: &LoadWhat, packing: bool) -> Option<Loaded> {
-    // On the thread that reads, off the driver's loop.
-    let packed = |bytes| if packing { sorcha_peer_wire::pack(bytes) } else { Payload::from(bytes) };
-    let found = match what {
-        LoadWhat::Envelope => load_envelope(store, id, packed),
-        LoadWhat::Chunk { index } => {
-            let chunk = |(data, proof)| Loaded::Chunk { data: packed(data), proof };
-            store.chunk(&id, *index).map(|found| found.map(chunk))
-        }
-    };
-    found.unwrap_or_else(|fault| {
-        tracing::warn!(%id, "reading a transaction failed: {fault}");
-        None
-    })
+/// On the thread that reads, off the driver's loop.
+fn packed(bytes: Bytes, packing: bool) -> Payload {
+    if packing { sorcha_peer_wire::pack(bytes) } else { Payload::from(bytes) }
 }
 
-fn load_envelope(
-    store: &Store,
-    id: TxId,
-    packed: impl Fn(Bytes) -> Payload,
-) -> Result<Option<Loaded>, StoreFault> {
-    let Some(stored) = store.transaction(&id)? else { return Ok(None) };
-    let body = if stored.envelope.header().body_bytes <= PUSH_BODY_BYTES_MAX as u64 {
-        match store.body(&id)? {
-            Some(body) => Some(packed(body)),
-            None => return Ok(None),
-        }
-    } else {
-        None
+fn unreadable<T>(id: TxId, fault: &StoreFault) -> Option<T> {
+    tracing::warn!(%id, "reading a transaction failed: {fault}");
+    None
+}
+
+fn load_chunk(store: &Store, id: TxId, index: u32, packing: bool) -> Option<Loaded> {
+    match store.chunk(&id, index) {
+        Ok(found) => found.map(|(data, proof)| Loaded::Chunk { data: packed(data, packing), proof }),
+        Err(fault) => unreadable(id, &fault),
+    }
+}
+
+/// One answer for each id, in order.
+fn load_envelopes(store: &Store, ids: &[TxId], packing: bool) -> Vec<Option<Loaded>> {
+    let loaded = |found: Option<(Stored, Option<Bytes>)>| {
+        let (stored, body) = found?;
+        let body = body.map(|body| packed(body, packing));
+        Some(Loaded::Envelope { envelope: stored.envelope, body })
     };
-    Ok(Some(Loaded::Envelope { envelope: stored.envelope, body }))
+    match (store.transactions(ids, PUSH_BODY_BYTES_MAX as u64), ids) {
+        (Ok(found), _) => found.into_iter().map(loaded).collect(),
+        (Err(fault), [id]) => vec![unreadable(*id, &fault)],
+        // One of them is damaged: the others are not.
+        (Err(_), _) => {
+            ids.iter().flat_map(|id| load_envelopes(store, std::slice::from_ref(id), packing)).collect()
+        }
+    }
 }

@@ -230,6 +230,7 @@ pub async fn serve(
         signatures,
         packing,
         completions: completions_in,
+        loads: Vec::new(),
     };
 
     let closing = CancellationToken::new();

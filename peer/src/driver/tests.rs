@@ -130,6 +130,7 @@ impl World {
             signatures: SignaturePool::start(tls, 2).expect("threads"),
             packing: true,
             completions: completions_in,
+            loads: Vec::new(),
         };
         let driver = Driver::new(core, clock, effects, Metrics::new(), events);
         let driver = tokio::spawn(async move {

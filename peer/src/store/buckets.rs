@@ -7,6 +7,7 @@
 //! million ids some 600 rows at worst.
 
 use std::cell::Cell;
+use std::ops::Bound;
 
 use redb::{ReadableTable, StorageError, Table};
 use sorcha_peer_core::envelope::SyncKey;
@@ -113,23 +114,56 @@ pub(super) struct Writer<'a, 'txn> {
 }
 
 impl Writer<'_, '_> {
-    /// Adds an id that is not there yet.
-    pub(super) fn insert(&mut self, key: &Key) -> Result<(), StorageError> {
-        self.order.insert(key, ())?;
-        let mut new_children = 1;
-        for level in 0..LEVELS {
-            let (lower, mut node) = self.floor(level, key)?;
-            node.print.add(&id_of(key));
-            node.children += new_children;
-            new_children = 0;
-            if node.children > FANOUT_MAX && level + 1 < LEVELS {
-                self.split(level, &lower, node)?;
-                new_children = 1;
-            } else {
-                self.summary.insert(&row_key(level, &lower), &node.to_row())?;
-            }
+    /// Adds ids that are not there yet, in order: those of one node together.
+    pub(super) fn insert(&mut self, keys: &[Key]) -> Result<(), StorageError> {
+        let mut rest = keys;
+        while let Some(first) = rest.first() {
+            let added = self.insert_run(first, rest)?;
+            rest = &rest[added..];
         }
         Ok(())
+    }
+
+    /// Adds as many of the first keys as belong to one node of level 0 and fill it; how many.
+    fn insert_run(&mut self, first: &Key, keys: &[Key]) -> Result<usize, StorageError> {
+        let (lower, mut node) = self.floor(0, first)?;
+        let upper = self.next(0, &lower)?;
+        let (mut added, mut prints) = (0, Fingerprint::default());
+        for key in keys {
+            if upper.is_some_and(|upper| *key >= upper) || node.children > FANOUT_MAX {
+                break;
+            }
+            self.order.insert(key, ())?;
+            prints.add(&id_of(key));
+            node.children += 1;
+            added += 1;
+        }
+        node.print.merge(&prints);
+        let mut new_children = self.put(0, &lower, node)?;
+        for level in 1..LEVELS {
+            let (lower, mut node) = self.floor(level, first)?;
+            node.print.merge(&prints);
+            node.children += new_children;
+            new_children = self.put(level, &lower, node)?;
+        }
+        Ok(added)
+    }
+
+    /// Writes a node, split where it is too large; how many nodes there are more.
+    fn put(&mut self, level: u8, lower: &Key, node: Node) -> Result<u32, StorageError> {
+        if node.children > FANOUT_MAX && level + 1 < LEVELS {
+            self.split(level, lower, node)?;
+            return Ok(1);
+        }
+        self.summary.insert(&row_key(level, lower), &node.to_row())?;
+        Ok(0)
+    }
+
+    /// Where the node after this one begins, where there is one.
+    fn next(&self, level: u8, lower: &Key) -> Result<Option<Key>, StorageError> {
+        let after = (Bound::Excluded(row_key(level, lower)), Bound::Excluded(row_key(level + 1, &LOWEST)));
+        let bounds = (after.0.as_ref(), after.1.as_ref());
+        Ok(self.summary.range::<&[u8; 41]>(bounds)?.next().transpose()?.map(|row| lower_of(row.0.value())))
     }
 
     /// Takes an id out that is there. A node that is empty goes with it; the first of each level stays.

@@ -214,8 +214,12 @@ impl Reader {
 
     /// The whole body of the entry at a position.
     pub(super) fn body(&self, position: u64, entry: &LogEntry) -> Result<Bytes, Broken> {
-        let length = read_header(&entry.signed)?.body_bytes;
-        let body = match &entry.body {
+        self.whole(position, entry.body.as_ref(), read_header(&entry.signed)?.body_bytes)
+    }
+
+    /// The same, where what lies in the entry itself and the length are known.
+    pub(super) fn whole(&self, position: u64, inline: Option<&Bytes>, length: u64) -> Result<Bytes, Broken> {
+        let body = match inline {
             Some(body) => body.clone(),
             None => self.part(position, 0, usize::try_from(length).unwrap_or(usize::MAX))?,
         };

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
+use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 use sorcha_peer_core::envelope::{Envelope, SignedRecord};
 use sorcha_peer_core::event::{Expired, StoreFault};
 use sorcha_peer_core::tree::Body;
@@ -155,6 +155,8 @@ pub(super) fn apply(
     let mut changed = false;
     let (mut removed, mut trimmed) = (0, false);
     let mut outcomes = Vec::with_capacity(operations.len());
+    // Their place in the order of reconciliation is written for all together, before anything else looks at it.
+    let mut arrived: Vec<buckets::Key> = Vec::new();
     for operation in operations {
         let outcome = match operation {
             Operation::Persist { envelope, body, idempotency_key, received, .. } => {
@@ -169,8 +171,7 @@ pub(super) fn apply(
                         account.head += 1;
                         account.bytes += entries.write(account.head, envelope, body, *received)?;
                         ids.insert(id.as_bytes(), account.head)?;
-                        buckets::Writer { order: &mut order, summary: &mut summary }
-                            .insert(&buckets::key(envelope.key()))?;
+                        arrived.push(buckets::key(envelope.key()));
                         changed = true;
                         account.head
                     }
@@ -192,6 +193,7 @@ pub(super) fn apply(
             }
             Operation::Expire { limits, .. } => {
                 let (order, summary) = (&mut order, &mut summary);
+                insert(order, summary, &mut arrived)?;
                 let mut remover = Remover { ids: &mut ids, order, summary, entries: &mut entries };
                 let expired = remover.step(limits, &mut account)?;
                 removed += expired.removed;
@@ -214,6 +216,7 @@ pub(super) fn apply(
         };
         outcomes.push(outcome);
     }
+    insert(&mut order, &mut summary, &mut arrived)?;
     // A floor that only time has moved is written with the next group that writes anything: it would move there anyway.
     if changed || removed > 0 {
         changed = true;
@@ -223,4 +226,16 @@ pub(super) fn apply(
     let transactions = ids.len()?;
     let oldest = order.first()?.map(|(key, _)| WallTime::from_unix_ms(buckets::published_ms(key.value())));
     Ok(Applied { outcomes, account, oldest, removed, trimmed, transactions, changed })
+}
+
+/// Writes these into the order of reconciliation.
+fn insert<'txn>(
+    order: &mut Table<'txn, &'static [u8; 40], ()>,
+    summary: &mut Table<'txn, &'static [u8; 41], &'static [u8; 44]>,
+    arrived: &mut Vec<buckets::Key>,
+) -> Result<(), Broken> {
+    arrived.sort_unstable();
+    buckets::Writer { order, summary }.insert(arrived)?;
+    arrived.clear();
+    Ok(())
 }

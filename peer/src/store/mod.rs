@@ -249,6 +249,29 @@ impl Store {
         })
     }
 
+    /// Several, each with its body where that has at most `body_bytes_max`. One that cannot be read fails all.
+    pub fn transactions(
+        &self,
+        ids: &[TxId],
+        body_bytes_max: u64,
+    ) -> Result<Vec<Option<(Stored, Option<Bytes>)>>, StoreFault> {
+        self.shared.read(|snapshot| {
+            let (positions, entries) = (snapshot.open_table(schema::IDS)?, envelope::Reader::new(snapshot)?);
+            let read = |id| {
+                let Some(position) = envelope::position(&positions, id)? else { return Ok(None) };
+                let entry = entries.entry(position)?;
+                let inline = entry.body.clone();
+                let stored = entries.stored(position, entry)?;
+                let length = stored.envelope.header().body_bytes;
+                let body = (length <= body_bytes_max)
+                    .then(|| entries.whole(position, inline.as_ref(), length))
+                    .transpose()?;
+                Ok(Some((stored, body)))
+            };
+            ids.iter().map(read).collect()
+        })
+    }
+
     /// A whole body.
     pub fn body(&self, id: &TxId) -> Result<Option<Bytes>, StoreFault> {
         self.shared.read(|snapshot| {

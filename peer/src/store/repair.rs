@@ -233,6 +233,6 @@ fn put(txn: &WriteTransaction, position: u64, sound: &Sound) -> Result<u64, Brok
     let bytes = writer.write(position, &sound.envelope, &sound.body, sound.received)?;
     ids.insert(id.as_bytes(), position)?;
     let (mut order, mut summary) = (txn.open_table(ORDER)?, txn.open_table(SUMMARY)?);
-    buckets::Writer { order: &mut order, summary: &mut summary }.insert(&key)?;
+    buckets::Writer { order: &mut order, summary: &mut summary }.insert(&[key])?;
     Ok(bytes)
 }

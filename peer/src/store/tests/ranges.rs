@@ -23,9 +23,23 @@ fn database(ids: impl IntoIterator<Item = (u64, [u8; 32])>) -> Database {
         let mut order = txn.open_table(ORDER).expect("opens");
         let mut summary = txn.open_table(SUMMARY).expect("opens");
         let mut writer = buckets::Writer { order: &mut order, summary: &mut summary };
-        for (published, id) in ids {
-            let at = SyncKey { published: WallTime::from_unix_ms(published), id: TxId::from_bytes(id) };
-            writer.insert(&buckets::key(at)).expect("inserted");
+        // In groups as the store has them: some of one, some of many.
+        let keys: Vec<buckets::Key> = ids
+            .into_iter()
+            .map(|id| {
+                buckets::key(SyncKey { published: WallTime::from_unix_ms(id.0), id: TxId::from_bytes(id.1) })
+            })
+            .collect();
+        let mut rest = keys.as_slice();
+        for length in (0..).map(|group: usize| group * 7 % 60 * (group % 5) + 1) {
+            let (group, later) = rest.split_at(length.min(rest.len()));
+            let mut group = group.to_vec();
+            group.sort_unstable();
+            writer.insert(&group).expect("inserted");
+            rest = later;
+            if rest.is_empty() {
+                break;
+            }
         }
     }
     txn.commit().expect("committed");

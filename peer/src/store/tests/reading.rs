@@ -27,6 +27,34 @@ fn a_transaction_is_read_back_as_it_came() {
 }
 
 #[test]
+fn several_are_read_at_once_with_the_bodies_that_are_small() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (store, _) = open(directory.path());
+    let kept =
+        [small(1), transaction(2, 1, vec![7; 4097]), transaction(3, 1, vec![7; 4096]), transaction(4, 1, "")];
+    for one in &kept {
+        persist(&store, one.clone()).expect("stored");
+    }
+    let ids = [kept[2].0.id(), small(9).0.id(), kept[1].0.id(), kept[3].0.id(), kept[0].0.id()];
+    let found = store.transactions(&ids, 4096).expect("readable");
+    let found: Vec<_> = found
+        .into_iter()
+        .map(|one| {
+            one.map(|(stored, body)| (stored.position, stored.envelope.id(), body.map(|body| body.len())))
+        })
+        .collect();
+    let expected = [
+        Some((3, ids[0], Some(4096))),
+        None,
+        Some((2, ids[2], None)),
+        Some((4, ids[3], Some(0))),
+        Some((1, ids[4], Some(6))),
+    ];
+    assert_eq!(found, expected);
+    store.close();
+}
+
+#[test]
 fn positions_go_on_after_a_restart_and_a_duplicate_answers_with_its_first() {
     let directory = tempfile::tempdir().expect("a directory");
     let (store, first) = open(directory.path());
