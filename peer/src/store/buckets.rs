@@ -270,7 +270,9 @@ where
             let (opens, visit) = (|_, _| false, |_: &Key, print: &Fingerprint| all.merge(print));
             Walk { reader: self, opens, visit, before: 0 }.descend(LEVELS, &from, to.as_ref())?;
         }
-        let detail = if all.count <= u64::from(query.ids_max) {
+        let detail = if query.unless == Some(all) {
+            RangeDetail::Parts(Vec::new())
+        } else if all.count <= u64::from(query.ids_max) {
             RangeDetail::Ids(self.ids(&from, to.as_ref(), all.count)?)
         } else if query.parts == 0 {
             let (ids, until) = self.first(&from, query.ids_max as usize)?;

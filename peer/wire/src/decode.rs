@@ -262,7 +262,10 @@ fn range(range: v1::SyncRange) -> Result<SyncRange, FrameError> {
             count: fingerprint.count,
             sum: exactly("sync.ranges.fingerprint.sum", &fingerprint.sum)?,
         }),
-        Content::Ids(bytes) => SyncContent::Ids(ids("sync.ranges.ids", &bytes)?),
+        Content::Ids(bytes) => {
+            let ids = list("sync.ranges.ids", &bytes, SYNC_IDS_MAX)?;
+            SyncContent::Ids(ids.into_iter().map(TxId::from_bytes).collect())
+        }
     };
     Ok(SyncRange { lower, upper, content })
 }

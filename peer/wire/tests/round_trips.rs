@@ -300,6 +300,32 @@ fn a_longer_frame_than_allowed_is_refused_unread() {
 }
 
 #[test]
+fn a_round_of_reconciliation_fits_into_a_frame_at_its_bounds() {
+    let ids = |count: usize| -> Vec<TxId> {
+        (0..count).map(|number| TxId::of_header(&number.to_le_bytes())).collect()
+    };
+    let bound = |ms| SyncBound { published: WallTime::from_unix_ms(ms), id: [0xff; 32] };
+    let range =
+        |at: u64, content| SyncRange { lower: bound(u64::MAX - 99 + at), upper: SyncBound::MAX, content };
+    let fingerprint = Fingerprint { count: u64::MAX, sum: [0xff; 32] };
+    let mut ranges = vec![range(0, SyncContent::Ids(ids(bounds::SYNC_IDS_MAX)))];
+    ranges.extend(
+        (1..bounds::SYNC_RANGES_MAX as u64).map(|at| range(at, SyncContent::Fingerprint(fingerprint))),
+    );
+    let want = ids(bounds::IDS_PER_FRAME_MAX);
+    let floor = WallTime::from_unix_ms(u64::MAX);
+    let sync = |ranges| {
+        let sync = Sync { round: u64::MAX, ranges, floor, want: want.clone(), opening: true, partial: true };
+        Frame { sequence: u64::MAX, ack: u64::MAX, ack_bits: u64::MAX, message: Message::Sync(sync) }
+    };
+    let bytes = encode_frame(&sync(ranges.clone()));
+    assert!(bytes.len() <= bounds::FRAME_BYTES_MAX, "{} bytes", bytes.len());
+    assert_eq!(decode_frame(bytes), Ok(sync(ranges.clone())));
+    ranges[0].content = SyncContent::Ids(ids(bounds::SYNC_IDS_MAX + 1));
+    assert!(decode_frame(encode_frame(&sync(ranges))).is_err());
+}
+
+#[test]
 fn a_body_of_a_later_version_is_unknown_and_keeps_its_number() {
     // Field 47 of Frame, empty message: not known to this version.
     let mut bytes = sorcha_proto::v1::Frame { sequence: 7, ..Default::default() }.encode_to_vec();

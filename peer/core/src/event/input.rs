@@ -311,6 +311,8 @@ pub struct RangeQuery {
     pub ids_max: u32,
     /// Otherwise split into this many parts of about equal count; 0: list the first `ids_max` instead.
     pub parts: u32,
+    /// Neither where the range's fingerprint is this: then it is all that matters.
+    pub unless: Option<Fingerprint>,
 }
 
 /// What the store holds in a range.
@@ -327,7 +329,8 @@ pub struct RangeView {
 pub enum RangeDetail {
     /// All ids, in order.
     Ids(Vec<TxId>),
-    /// Adjacent parts, each up to its (exclusive) bound; the last ends at the range's upper bound.
+    /// Adjacent parts, each up to its (exclusive) bound; the last ends at the range's upper bound. None where the fingerprint
+    /// was all that matters.
     Parts(Vec<(SyncBound, Fingerprint)>),
     /// The first ids, in order, and the (exclusive) bound up to which these are all.
     First {

@@ -64,7 +64,7 @@ impl Peer {
         self.ask_store(link, Side::Own, now);
         let floor = self.floors.own();
         let op = self.op(Purpose::OpenSync { link, floor });
-        let queries = vec![ranges::query(floor::bound(floor), SyncBound::MAX)];
+        let queries = vec![ranges::opening_query(floor::bound(floor), SyncBound::MAX)];
         self.outputs.push_back(Output::Inspect { op, queries });
     }
 

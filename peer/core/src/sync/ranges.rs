@@ -17,21 +17,27 @@ const LIST_IDS_MAX: u32 = 64;
 /// Parts that a larger range is split into.
 const PARTS: u32 = 16;
 
-/// What to ask the store about a range.
-pub(crate) fn query(lower: SyncBound, upper: SyncBound) -> RangeQuery {
-    RangeQuery { lower, upper, ids_max: LIST_IDS_MAX, parts: PARTS }
+/// What to ask the store before a round about a range is opened: its fingerprint.
+pub(crate) fn opening_query(lower: SyncBound, upper: SyncBound) -> RangeQuery {
+    RangeQuery { lower, upper, ids_max: 0, parts: 1, unless: None }
 }
 
 /// What to ask the store about ranges that the other side spoke of. The first that it has little of may fill a message.
 pub(crate) fn queries(said: &[SyncRange]) -> Vec<RangeQuery> {
     let mut ids_max = SYNC_IDS_MAX as u32;
     said.iter()
-        .map(|range| match listed_ids(&range.content) {
-            Some(ids) if ids.is_empty() || ids_max > LIST_IDS_MAX => {
-                let ids_max = std::mem::replace(&mut ids_max, LIST_IDS_MAX);
-                RangeQuery { ids_max, parts: 0, ..query(range.lower, range.upper) }
-            }
-            _ => query(range.lower, range.upper),
+        .map(|range| {
+            let unless = match &range.content {
+                SyncContent::Fingerprint(said) => Some(*said),
+                SyncContent::Ids(_) => None,
+            };
+            let (ids_max, parts) = match listed_ids(&range.content) {
+                Some(ids) if ids.is_empty() || ids_max > LIST_IDS_MAX => {
+                    (std::mem::replace(&mut ids_max, LIST_IDS_MAX), 0)
+                }
+                _ => (LIST_IDS_MAX, PARTS),
+            };
+            RangeQuery { lower: range.lower, upper: range.upper, ids_max, parts, unless }
         })
         .collect()
 }
@@ -200,7 +206,9 @@ mod tests {
         };
         let ids = |keys: &[&(u64, [u8; 32])]| keys.iter().map(|(_, id)| TxId::from_bytes(*id)).collect();
         let ids_max = query.ids_max as usize;
-        let detail = if inside.len() <= ids_max {
+        let detail = if query.unless == Some(sum(&inside)) {
+            RangeDetail::Parts(Vec::new())
+        } else if inside.len() <= ids_max {
             RangeDetail::Ids(ids(&inside))
         } else if query.parts == 0 {
             RangeDetail::First { ids: ids(&inside[..ids_max]), until: bound(*inside[ids_max]) }
@@ -224,7 +232,7 @@ mod tests {
     }
 
     fn round(one: &mut Set, two: &mut Set, messages: &mut usize) -> usize {
-        let all = query(SyncBound::MIN, SyncBound::MAX);
+        let all = opening_query(SyncBound::MIN, SyncBound::MAX);
         let first = open(SyncBound::MIN, SyncBound::MAX, &view(one, all));
         let mut listed = [first.listed, Vec::new()];
         let mut ranges = first.ranges;

@@ -78,7 +78,9 @@ impl Disk {
         };
         let ids = |keys: &[&SyncKey]| keys.iter().map(|key| key.id).collect();
         let ids_max = query.ids_max as usize;
-        let detail = if keys.len() <= ids_max {
+        let detail = if query.unless == Some(sum(&keys)) {
+            RangeDetail::Parts(Vec::new())
+        } else if keys.len() <= ids_max {
             RangeDetail::Ids(ids(&keys))
         } else if query.parts == 0 {
             RangeDetail::First { ids: ids(&keys[..ids_max]), until: bound(keys[ids_max]) }

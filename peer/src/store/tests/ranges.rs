@@ -136,8 +136,13 @@ proptest! {
             queries.push((at(a), if open { SyncBound::MAX } else { at(b) }));
         }
         for (lower, upper) in queries {
-            let query = RangeQuery { lower, upper, ids_max, parts };
-            check_view(&ids, &query, &inspect(&database, &query).0);
+            let query = RangeQuery { lower, upper, ids_max, parts, unless: None };
+            let (view, rows) = inspect(&database, &query);
+            check_view(&ids, &query, &view);
+            let print = view.fingerprint;
+            let (known, fewer) = inspect(&database, &RangeQuery { unless: Some(print), ..query });
+            assert_eq!((known.fingerprint, known.detail), (print, RangeDetail::Parts(Vec::new())));
+            assert!(fewer <= rows);
         }
     }
 }
@@ -158,7 +163,7 @@ fn rows_at_most(count: u64, rows_max: u64) {
         for parts in [1, 16] {
             let upper = if upper == count { SyncBound::MAX } else { at(spread(upper)) };
             let lower = if lower == 0 { SyncBound::MIN } else { at(spread(lower)) };
-            let query = RangeQuery { lower, upper, ids_max: 64, parts };
+            let query = RangeQuery { lower, upper, ids_max: 64, parts, unless: None };
             let started = std::time::Instant::now();
             let (view, rows) = inspect(&database, &query);
             let took = started.elapsed();

@@ -69,7 +69,13 @@ fn what_is_older_goes_from_every_table_and_the_rest_is_whole() {
             assert!(store.body(&envelope.id()).expect("readable").as_ref() == Some(body.bytes()));
             sum.add(&envelope.id());
         }
-        let all = RangeQuery { lower: SyncBound::MIN, upper: SyncBound::MAX, ids_max: 10_000, parts: 2 };
+        let all = RangeQuery {
+            lower: SyncBound::MIN,
+            upper: SyncBound::MAX,
+            ids_max: 10_000,
+            parts: 2,
+            unless: None,
+        };
         let view = store.inspect(&[all]).expect("readable").remove(0);
         assert_eq!(view.fingerprint, sum, "the sums are those of what is left");
         let RangeDetail::Ids(ids) = view.detail else { panic!("they are listed") };
