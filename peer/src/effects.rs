@@ -4,7 +4,7 @@
 //! thread; signatures in the verification pool. The core bounds how many of each are under way.
 
 use bytes::Bytes;
-use sorcha_peer_core::event::{Expired, LoadWhat, Loaded, StoreFault};
+use sorcha_peer_core::event::{Expired, LoadWhat, Loaded, StoreFault, Verifiable};
 use sorcha_peer_core::payload::Payload;
 use sorcha_peer_core::types::bounds::PUSH_BODY_BYTES_MAX;
 use sorcha_peer_core::types::{OpId, TxId};
@@ -21,6 +21,13 @@ use crate::verify::SignaturePool;
 /// side by side counts more where there are many.
 const LOADS_PER_READ: usize = 16;
 
+/// Work that costs less where much of it is started at once.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    loads: Vec<(OpId, TxId)>,
+    checks: Vec<(OpId, Verifiable)>,
+}
+
 /// Everything that can be set to work.
 pub struct Effects {
     /// Writes and reads.
@@ -35,12 +42,12 @@ pub struct Effects {
     pub packing: bool,
     /// Where answers go.
     pub completions: mpsc::UnboundedSender<Input>,
-    /// Transactions to be read, until [`Effects::flush`].
-    pub loads: Vec<(OpId, TxId)>,
+    /// What is started by [`Effects::flush`].
+    pub gathered: Gathered,
 }
 
 impl Effects {
-    /// Starts one effect, reading transactions apart, which [`Effects::flush`] starts; never blocks.
+    /// Starts one effect, or gathers it for [`Effects::flush`]; never blocks.
     ///
     /// # Panics
     /// On outputs that are no effects: the driver handles those itself.
@@ -63,10 +70,7 @@ impl Effects {
                 self.signatures
                     .seal_record(record, move |result| answer(&done, Input::RecordSealed { op, result }));
             }
-            Output::Verify { op, item } => {
-                let done = self.completions.clone();
-                self.signatures.verify(item, move |verdict| answer(&done, Input::Verified { op, verdict }));
-            }
+            Output::Verify { op, item } => self.gathered.checks.push((op, item)),
             Output::Persist { op, envelope, body, idempotency_key } => {
                 let done = self.completions.clone();
                 let reply = move |result: Result<u64, StoreFault>| {
@@ -78,7 +82,7 @@ impl Effects {
                 };
                 self.store.persist(envelope, body, idempotency_key, wall_now(), Box::new(reply));
             }
-            Output::Load { op, id, what: LoadWhat::Envelope } => self.loads.push((op, id)),
+            Output::Load { op, id, what: LoadWhat::Envelope } => self.gathered.loads.push((op, id)),
             Output::Load { op, id, what: LoadWhat::Chunk { index } } => {
                 let packing = self.packing;
                 self.read(move |store| Input::Loaded { op, found: load_chunk(store, id, index, packing) });
@@ -123,9 +127,14 @@ impl Effects {
         }
     }
 
-    /// Starts to read the transactions asked for since the last time, several at once.
+    /// Starts what was gathered since the last time.
     pub fn flush(&mut self) {
-        let mut loads = std::mem::take(&mut self.loads).into_iter();
+        let Gathered { loads, checks } = std::mem::take(&mut self.gathered);
+        if !checks.is_empty() {
+            let done = self.completions.clone();
+            self.signatures.verify(checks, move |op, verdict| answer(&done, Input::Verified { op, verdict }));
+        }
+        let mut loads = loads.into_iter();
         loop {
             let some: Vec<(OpId, TxId)> = loads.by_ref().take(LOADS_PER_READ).collect();
             if some.is_empty() {

@@ -20,7 +20,7 @@ use crate::cli::RunArgs;
 use crate::cli::console::Failure;
 use crate::clock::Clock;
 use crate::driver::{Driver, Sources, Stop};
-use crate::effects::Effects;
+use crate::effects::{Effects, Gathered};
 use crate::metrics::Metrics;
 use crate::node::{Identity, NodeHandle};
 use crate::store::{OpenError, Store, StoreOptions};
@@ -230,7 +230,7 @@ pub async fn serve(
         signatures,
         packing,
         completions: completions_in,
-        loads: Vec::new(),
+        gathered: Gathered::default(),
     };
 
     let closing = CancellationToken::new();

@@ -27,6 +27,9 @@ use crate::tls::{Material, TlsState};
 /// Jobs that wait at most; one more is answered as not checked, without blame, and what it was about comes
 /// again by reconciliation. Above the core's own bound of operations under way.
 const QUEUE_MAX: usize = 16_384;
+/// Signatures that one thread takes at once at most: waking it costs as much as a few hashes. Guess: 1.3 ms where each has to
+/// be checked by itself.
+const ITEMS_PER_JOB: usize = 16;
 /// Certificates whose chain is remembered as checked; at the bound all are forgotten (about 1 KiB each).
 const CHECKED_MAX: usize = 4_096;
 /// Signatures over several headers that are remembered as good; at the bound all are forgotten (32 bytes each). Guess: the
@@ -41,6 +44,7 @@ type Job = Box<dyn FnOnce(Option<&Shared>) + Send>;
 pub struct SignaturePool {
     jobs: SyncSender<Job>,
     sealer: Arc<Sealer>,
+    threads: usize,
 }
 
 /// What the threads share.
@@ -65,13 +69,14 @@ impl SignaturePool {
         let queue = Arc::new(Mutex::new(queue));
         let sealer = Arc::new(Sealer::start(Arc::clone(&tls))?);
         let shared = Arc::new(Shared { tls, checked: Mutex::default(), trees: Mutex::default() });
-        for number in 0..threads.max(1) {
+        let threads = threads.max(1);
+        for number in 0..threads {
             let (queue, shared) = (Arc::clone(&queue), Arc::clone(&shared));
             std::thread::Builder::new()
                 .name(format!("signatures-{number}"))
                 .spawn(move || work(&queue, &shared))?;
         }
-        Ok(Self { jobs, sealer })
+        Ok(Self { jobs, sealer, threads })
     }
 
     /// Encodes and signs a header with the key of the moment, together with others that wait.
@@ -90,14 +95,32 @@ impl SignaturePool {
         }));
     }
 
-    /// Checks signature, chain, identity and validity.
-    pub fn verify(&self, item: Verifiable, done: impl FnOnce(Verdict) + Send + 'static) {
-        self.push(Box::new(move |shared| {
-            done(match shared {
-                Some(shared) => guarded(|| shared.verify(&item)),
-                None => Verdict::Untrusted("it was not checked: too many signatures are waiting".to_owned()),
-            });
-        }));
+    /// Checks signature, chain, identity and validity of each, on all threads; `done` hears of each by its number.
+    pub fn verify<N: Send + 'static>(
+        &self,
+        items: Vec<(N, Verifiable)>,
+        done: impl Fn(N, Verdict) + Clone + Send + 'static,
+    ) {
+        let each = items.len().div_ceil(self.threads).clamp(1, ITEMS_PER_JOB);
+        let mut items = items.into_iter();
+        loop {
+            let some: Vec<(N, Verifiable)> = items.by_ref().take(each).collect();
+            if some.is_empty() {
+                return;
+            }
+            let done = done.clone();
+            self.push(Box::new(move |shared| {
+                for (number, item) in some {
+                    let verdict = match shared {
+                        Some(shared) => guarded(|| shared.verify(&item)),
+                        None => Verdict::Untrusted(
+                            "it was not checked: too many signatures are waiting".to_owned(),
+                        ),
+                    };
+                    done(number, verdict);
+                }
+            }));
+        }
     }
 
     fn push(&self, job: Job) {

@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::api::operate::Operator;
 use crate::api::readiness::Readiness;
+use crate::effects::Gathered;
 use crate::node::{Identity, NodeHandle};
 use crate::store::{Store, StoreOptions};
 use crate::tls::TlsState;
@@ -130,7 +131,7 @@ impl World {
             signatures: SignaturePool::start(tls, 2).expect("threads"),
             packing: true,
             completions: completions_in,
-            loads: Vec::new(),
+            gathered: Gathered::default(),
         };
         let driver = Driver::new(core, clock, effects, Metrics::new(), events);
         let driver = tokio::spawn(async move {

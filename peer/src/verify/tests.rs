@@ -47,6 +47,15 @@ fn header(uri: &str, network: &str, published: WallTime) -> Header {
 
 const ALICE: &str = "spiffe://one.test/net/alice";
 
+fn verdict_of(checker: &SignaturePool, item: Verifiable) -> Verdict {
+    let (answer, answered) = sync_channel(1);
+    checker.verify(vec![(7, item)], move |number, verdict| {
+        assert_eq!(number, 7);
+        answer.send(verdict).expect("somebody waits");
+    });
+    answered.recv_timeout(Duration::from_secs(10)).expect("an answer in time")
+}
+
 /// What `checker` says of a header sealed by `sealer` and then spoilt.
 fn check(
     sealer: &SignaturePool,
@@ -56,7 +65,7 @@ fn check(
 ) -> Verdict {
     let envelope = wait(|done| sealer.seal(header, done)).expect("sealed");
     let item = Verifiable::Envelope(Arc::new(spoil(&envelope)));
-    wait(|done| checker.verify(item, done))
+    verdict_of(checker, item)
 }
 
 #[test]
@@ -117,10 +126,15 @@ fn headers_that_come_together_are_signed_together_and_each_is_checked_alone() {
         .collect();
     assert!((3..300).contains(&der.len()), "600 headers, at most 256 under one of {} signatures", der.len());
 
-    let verdict = |envelope: Arc<Envelope>| wait(|done| bob.verify(Verifiable::Envelope(envelope), done));
-    for envelope in &sealed {
-        assert_eq!(verdict(Arc::clone(envelope)), Verdict::Valid);
-    }
+    let verdict = |envelope: Arc<Envelope>| verdict_of(&bob, Verifiable::Envelope(envelope));
+    let items = (0..).zip(sealed.iter().cloned().map(Verifiable::Envelope)).collect();
+    let (answer, answered) = sync_channel(600);
+    bob.verify(items, move |number: usize, verdict| answer.send((number, verdict)).expect("somebody waits"));
+    let mut verdicts: Vec<(usize, Verdict)> = (0..600)
+        .map(|_| answered.recv_timeout(Duration::from_secs(10)).expect("an answer in time"))
+        .collect();
+    verdicts.sort_by_key(|(number, _)| *number);
+    assert!(verdicts.into_iter().eq((0..600).map(|number| (number, Verdict::Valid))));
     let with = |of: usize, signature: Bytes| {
         let of = &sealed[of];
         Arc::new(Envelope::new(of.header().clone(), of.signed().clone(), signature, of.certificate().clone()))
@@ -192,7 +206,7 @@ fn a_record_is_checked_for_its_own_network() {
         let record = wait(|done| sealer.seal_record(record, done)).expect("sealed");
         let third = tempfile::tempdir().expect("dir");
         let checker = pool(&state(third.path(), &ca, ca.certificate_pem(), "spiffe://one.test/net/bob"));
-        let verdict = wait(|done| checker.verify(Verifiable::Record(record), done));
+        let verdict = verdict_of(&checker, Verifiable::Record(record));
         assert_eq!(verdict == Verdict::Valid, valid, "{uri}: {verdict:?}");
     }
 }
