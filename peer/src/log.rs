@@ -142,6 +142,9 @@ pub fn event(event: &Event) {
         Event::TooOld { from } => {
             tracing::debug!(%from, "brought a transaction older than what is kept here");
         }
+        Event::Unresolved { from } => {
+            tracing::debug!(%from, "a push refers to a certificate that is not known here: asked for whole");
+        }
         Event::Expired { removed, floor } => {
             let before = crate::api::readiness::time_text(*floor);
             tracing::info!(removed, before, "retention removed the oldest transactions");

@@ -366,7 +366,7 @@ def packed():
         same(unpack(bytes.fromhex(block["packed"]), len(plain)), plain, block["name"])
 
 
-BODIES = {"hello": 16, "hello_codings": 16, "ack": 17, "ping": 18, "pong": 19, "goodbye": 20, "announce": 22, "fetch": 23,
+BODIES = {"hello": 16, "hello_codings": 16, "hello_references": 16, "ack": 17, "ping": 18, "pong": 19, "goodbye": 20, "announce": 22, "fetch": 23, "fetch_whole": 23,
           "chunk_request": 24, "chunk": 25, "chunk_packed": 25, "unavailable": 26, "records_request": 27, "records": 28,
           "sync": 29, "holds_request": 30, "holds": 31}
 
@@ -388,6 +388,15 @@ def frames():
             found = [body.get(2, 0), body.get(3, 0), body.get(4, 0)]
             same(found, [says["rows"], int(says["head"]), says["hops"]], f"rows, head and hops of {name}")
             bodies[says["id"]] = header
+            certificate = bytes.fromhex(load("signatures")["origin"]["certificate"])
+            if "certificate_of" in says:
+                same([3 in envelope, envelope[6]], [False, sha256(certificate)], f"reference in {name}")
+                # Made whole by what the record of that peer carries.
+                leaf = Certificate(certificate)
+                good = signed_by(leaf.key, b"sorcha-tx-v1" + envelope[1], envelope[2])
+                same([leaf.uris, good], [[says["certificate_of"]], True], f"signature of {name}")
+            else:
+                same([envelope[3], 6 in envelope], [certificate, False], f"certificate in {name}")
             plain = envelope.get(4)
             if envelope.get(5, 0) == 1:
                 plain = unpack(plain, header[7])
@@ -415,7 +424,8 @@ def said_by(number, body):
     tx = load("transaction")["id"]
     short = lambda salt: sha256(salt.to_bytes(8, "little"), bytes.fromhex(tx))[:8]
     if number == 16:
-        return {"rows": body[7], "codings": ["LZ4_BLOCK"] if body.get(10) == b"\1" else []}
+        return {"rows": body[7], "codings": ["LZ4_BLOCK"] if body.get(10) == b"\1" else [],
+                "references": bool(body.get(11, 0))}
     if number == 17:
         # Bit 0 of ack_bits stands for ack - 1.
         return {"ack": 12, "acknowledges": sorted({12} | {12 - 1 - bit for bit in range(64) if 5 >> bit & 1})}
@@ -426,7 +436,9 @@ def said_by(number, body):
     if number == 22:
         return {"salt": body[1], "ids": [tx] if body[2] == short(body[1]) else []}
     if number == 23:
-        return {"ids": ids(1), "salt": body[2], "short_ids_of": [tx] if body[3] == short(body[2]) else []}
+        salt = body.get(2, 0)
+        return {"ids": ids(1), "salt": salt, "short_ids_of": [tx] if body.get(3) == short(salt) else [],
+                "whole": bool(body.get(4, 0))}
     if number == 24:
         return {"id": body[1].hex(), "first": body.get(2, 0), "count": body[3]}
     if number in (26, 30, 31):
@@ -454,6 +466,8 @@ def odd():
             body = message(read[number]) if number in known else {}
             envelope = message(body[1]) if number == 21 else {}
             header = message(envelope[1]) if number == 21 else {}
+            certificate, reference = envelope.get(3, b""), envelope.get(6, b"")
+            is_proven = number != 21 or bool(certificate) != bool(reference) and len(reference) in (0, 32)
             rows = body.get(2, 0) if number == 21 else 1
             coding = envelope.get(5, 0) if number == 21 else body.get(5, 0) if number == 25 else 0
             plain = header.get(7, 0) if number == 21 else body.get(6, 0)
@@ -462,7 +476,7 @@ def odd():
                 does = "ignored"
             elif number == 22 and len(body.get(2, b"")) % 8 or number == 24 and body.get(3, 0) > 64:
                 does = "protocol"
-            elif rows & rows - 1 or coding > 1 or coding == 1 and plain > most:
+            elif not is_proven or rows & rows - 1 or coding > 1 or coding == 1 and plain > most:
                 does = "protocol"
             elif coding == 1:
                 try:

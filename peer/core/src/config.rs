@@ -50,6 +50,10 @@ pub struct Config {
     pub durable: bool,
     /// How bodies may travel, beside plain: told to others, and sent to those who say the same.
     pub codings: Codings,
+    /// What travels to a peer refers to its origin's certificate, instead of carrying it, once the origin's record with that
+    /// certificate has been known here, and the link has stood, for this long; `None`: never, and others are told that this
+    /// peer does not read references, as older ones do not.
+    pub references_after: Option<Duration>,
 }
 
 impl Default for Config {
@@ -77,6 +81,8 @@ impl Default for Config {
             retention_bytes: None,
             durable: true,
             codings: Codings::ALL,
+            // docs/design.md § 3.8. Guess: news of a record is round in a second, the exchange finds what it missed in some more.
+            references_after: Some(Duration::from_secs(60)),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Transactions and records as signed values: read once by `peer/wire`, stored and relayed verbatim.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
 use crate::types::{Address, Hash, PeerId, TxId, WallTime};
 
@@ -25,40 +28,47 @@ pub struct Header {
     pub body_root: Hash,
 }
 
+/// A header with the bytes that were signed and their signature: what an envelope is beside its certificate.
+#[derive(Debug, PartialEq, Eq)]
+struct Signed {
+    id: TxId,
+    header: Header,
+    bytes: Bytes,
+    signature: Bytes,
+}
+
 /// A header with the bytes that were signed and their proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
-    id: TxId,
-    header: Header,
-    signed: Bytes,
-    signature: Bytes,
+    signed: Arc<Signed>,
     certificate: Bytes,
 }
 
 impl Envelope {
     /// `signed` are the header's bytes as they travel; `header` is what they say.
     pub fn new(header: Header, signed: Bytes, signature: Bytes, certificate: Bytes) -> Self {
-        Self { id: TxId::of_header(&signed), header, signed, signature, certificate }
+        let signed = Signed { id: TxId::of_header(&signed), header, bytes: signed, signature };
+        Self { signed: Arc::new(signed), certificate }
     }
 
     /// Hash of the signed bytes.
     pub fn id(&self) -> TxId {
-        self.id
+        self.signed.id
     }
 
     /// What the signed bytes say.
     pub fn header(&self) -> &Header {
-        &self.header
+        &self.signed.header
     }
 
     /// The header's bytes as they travel.
     pub fn signed(&self) -> &Bytes {
-        &self.signed
+        &self.signed.bytes
     }
 
     /// ECDSA P-256 over domain and signed bytes, ASN.1 DER.
     pub fn signature(&self) -> &Bytes {
-        &self.signature
+        &self.signed.signature
     }
 
     /// The origin's certificate, DER.
@@ -68,7 +78,104 @@ impl Envelope {
 
     /// Where it stands in the order of reconciliation.
     pub fn key(&self) -> SyncKey {
-        SyncKey { published: self.header.published, id: self.id }
+        SyncKey { published: self.signed.header.published, id: self.signed.id }
+    }
+
+    /// The same with its certificate by reference; `digest` is the certificate's SHA-256. Nothing is copied.
+    pub fn referring(&self, digest: Hash) -> Referring {
+        Referring { signed: self.signed.clone(), digest }
+    }
+}
+
+/// An envelope that names its certificate by SHA-256 instead of carrying it. It is nothing that could be verified, stored or
+/// given out; whoever knows the certificate makes an [`Envelope`] of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Referring {
+    signed: Arc<Signed>,
+    digest: Hash,
+}
+
+impl Referring {
+    /// As [`Envelope::new`].
+    pub fn new(header: Header, signed: Bytes, signature: Bytes, digest: Hash) -> Self {
+        Envelope::new(header, signed, signature, Bytes::new()).referring(digest)
+    }
+
+    /// Hash of the signed bytes.
+    pub fn id(&self) -> TxId {
+        self.signed.id
+    }
+
+    /// SHA-256 of the certificate.
+    pub fn digest(&self) -> &Hash {
+        &self.digest
+    }
+
+    /// Made whole; the caller has compared the certificate with the digest.
+    pub fn with(&self, certificate: Bytes) -> Envelope {
+        Envelope { signed: self.signed.clone(), certificate }
+    }
+}
+
+/// By what a [`Referring`] names a certificate (DER): its SHA-256.
+pub fn certificate_digest(certificate: &[u8]) -> Hash {
+    Hash::from_bytes(Sha256::digest(certificate).into())
+}
+
+/// An envelope as it travels between peers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Carried {
+    /// With its certificate.
+    Whole(Arc<Envelope>),
+    /// With its certificate by reference.
+    Referring(Referring),
+}
+
+impl Carried {
+    fn signed_part(&self) -> &Signed {
+        match self {
+            Self::Whole(envelope) => &envelope.signed,
+            Self::Referring(referring) => &referring.signed,
+        }
+    }
+
+    /// Hash of the signed bytes.
+    pub fn id(&self) -> TxId {
+        self.signed_part().id
+    }
+
+    /// What the signed bytes say.
+    pub fn header(&self) -> &Header {
+        &self.signed_part().header
+    }
+
+    /// The header's bytes as they travel.
+    pub fn signed(&self) -> &Bytes {
+        &self.signed_part().bytes
+    }
+
+    /// ECDSA P-256 over domain and signed bytes, ASN.1 DER.
+    pub fn signature(&self) -> &Bytes {
+        &self.signed_part().signature
+    }
+
+    /// Where it stands in the order of reconciliation.
+    pub fn key(&self) -> SyncKey {
+        SyncKey { published: self.header().published, id: self.id() }
+    }
+
+    /// Bytes that its certificate takes on the wire.
+    pub fn certificate_len(&self) -> usize {
+        match self {
+            Self::Whole(envelope) => envelope.certificate.len(),
+            Self::Referring(referring) => referring.digest.as_bytes().len(),
+        }
+    }
+}
+
+impl From<Arc<Envelope>> for Carried {
+    fn from(envelope: Arc<Envelope>) -> Self {
+        Self::Whole(envelope)
     }
 }
 

@@ -17,6 +17,7 @@
 mod admit;
 mod backoff;
 pub mod config;
+mod digests;
 pub mod envelope;
 pub mod event;
 mod gossip;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::envelope::{Envelope, SignedRecord};
+use crate::envelope::{Carried, Envelope, SignedRecord};
 use crate::payload::{Codings, Payload};
 use crate::types::{Hash, PeerId, TxId, WallTime};
 
@@ -46,7 +46,7 @@ pub enum Message {
         detail: String,
     },
     /// A transaction.
-    Push(Push),
+    Push(Push<Carried>),
     /// The sender holds these.
     Announce {
         /// Salt of the short ids.
@@ -62,6 +62,8 @@ pub enum Message {
         salt: u64,
         /// By short id.
         short_ids: Vec<[u8; 8]>,
+        /// With their certificates, not by reference.
+        whole: bool,
     },
     /// Send me these chunks.
     ChunkRequest {
@@ -172,6 +174,8 @@ pub struct Hello {
     pub keeps_nothing: bool,
     /// What the sender reads beside plain bodies.
     pub codings: Codings,
+    /// The sender reads envelopes that refer to their certificate.
+    pub references: bool,
 }
 
 /// Why a link ends, as the other side is told.
@@ -195,11 +199,11 @@ pub enum GoodbyeReason {
     Unused,
 }
 
-/// An envelope on its way through the grid.
+/// An envelope on its way through the grid: whole, but on the wire, where it is [`Carried`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Push {
+pub struct Push<E = Arc<Envelope>> {
     /// Header and proof.
-    pub envelope: Arc<Envelope>,
+    pub envelope: E,
     /// The body where it travels along.
     pub body: Option<Payload>,
     /// Row count of the sender.
@@ -208,6 +212,21 @@ pub struct Push {
     pub head: bool,
     /// 1 from the origin; 0 by repair: asked for after an announcement or by reconciliation.
     pub hops: u32,
+}
+
+impl<E> Push<E> {
+    /// The same with another envelope, or the same envelope in another form.
+    pub fn with<F>(self, envelope: F) -> Push<F> {
+        let Self { envelope: _, body, rows, head, hops } = self;
+        Push { envelope, body, rows, head, hops }
+    }
+}
+
+impl From<Push> for Message {
+    fn from(push: Push) -> Self {
+        let envelope = Carried::Whole(push.envelope.clone());
+        Self::Push(push.with(envelope))
+    }
 }
 
 /// A step of range-based set reconciliation.

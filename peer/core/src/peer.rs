@@ -2,7 +2,7 @@
 //!
 //! Its parts: `peer/links` (a link's life), `peer/held` (what others hold, drains), `peer/members` (records, dialling, forgetting), `peer/rows` (the row count), `peer/submit`
 //! (local transactions), `peer/transactions` (others' transactions), `peer/repair` (announcements, fetches,
-//! chunks), `peer/reconcile` (rounds of sync), `peer/retain` (retention), `peer/sizes` and `peer/views` (what it shows of
+//! chunks), `peer/references` (certificates that are referred to), `peer/reconcile` (rounds of sync), `peer/retain` (retention), `peer/sizes` and `peer/views` (what it shows of
 //! itself).
 
 #[cfg(test)]
@@ -11,6 +11,7 @@ mod held;
 mod links;
 mod members;
 mod reconcile;
+mod references;
 mod repair;
 mod retain;
 mod rows;
@@ -33,7 +34,7 @@ use crate::envelope::SignedRecord;
 use crate::event::{Class, Event, EvidenceKind, Input, Output, StoreFault, Wake};
 use crate::gossip::announce::Announcements;
 use crate::gossip::bodies::Bodies;
-use crate::gossip::fetch::Fetches;
+use crate::gossip::fetch::{self, Fetches, Short};
 use crate::gossip::intake::Intake;
 use crate::gossip::misses::Misses;
 use crate::gossip::seen::Seen;
@@ -161,7 +162,8 @@ pub struct Peer {
     intake: Intake,
     misses: Misses,
     announcements: Announcements,
-    fetches: Fetches,
+    fetches: Fetches<Short>,
+    references: references::References,
     bodies: Bodies,
     sync: Schedule,
     floors: Floors,
@@ -212,7 +214,8 @@ impl Peer {
             intake: Intake::default(),
             misses: Misses::default(),
             announcements: Announcements::default(),
-            fetches: Fetches::default(),
+            fetches: Fetches::new(fetch::ANNOUNCED),
+            references: references::References::default(),
             sync: Schedule::default(),
             floors: Floors::new(start.floor),
             store_fault: None,

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use rand::{Rng, RngCore};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use sorcha_peer_core::envelope::{Envelope, Record, SignedRecord};
+use sorcha_peer_core::envelope::{Carried, Envelope, Record, Referring, SignedRecord};
 use sorcha_peer_core::message::{Frame, Message, Push};
 use sorcha_peer_core::payload::Payload;
-use sorcha_peer_core::types::PeerId;
+use sorcha_peer_core::types::{Hash, PeerId};
 
 use crate::seal;
 
@@ -42,10 +42,12 @@ pub enum Malice {
     FalseHolds,
     /// Sends frames twice, and under numbers that were not due.
     WrongNumbers,
+    /// Refers to certificates that nobody has.
+    FalseReferences,
 }
 
 /// All of them, in their order.
-pub const MALICES: [Malice; 9] = [
+pub const MALICES: [Malice; 10] = [
     Malice::ForgedSignatures,
     Malice::WrongBodies,
     Malice::FalseAnnouncements,
@@ -55,6 +57,7 @@ pub const MALICES: [Malice; 9] = [
     Malice::BogusRecords,
     Malice::FalseHolds,
     Malice::WrongNumbers,
+    Malice::FalseReferences,
 ];
 
 /// What leaves in place of a frame.
@@ -122,9 +125,11 @@ impl Adversary {
         }
         if self.malices.contains(&Malice::ForgedSignatures) && self.rng.random_bool(0.05) {
             let invented = self.victim.as_ref().map(|victim| invented(victim, self.rng.random()));
-            leaves.extend(invented.map(|push| {
-                Leaves::Frame(Frame { sequence: 0, ack: 0, ack_bits: 0, message: Message::Push(push) })
-            }));
+            leaves.extend(
+                invented.map(|push| {
+                    Leaves::Frame(Frame { sequence: 0, ack: 0, ack_bits: 0, message: push.into() })
+                }),
+            );
         }
         if self.does(Malice::WrongNumbers) && self.rng.random_bool(0.2) {
             leaves.push(Leaves::Frame(frame.clone()));
@@ -141,7 +146,9 @@ impl Adversary {
     fn remember(&mut self, me: &PeerId, message: &Message) {
         match message {
             Message::Push(push) if push.envelope.header().origin != *me => {
-                self.victim = Some(Arc::clone(&push.envelope));
+                if let Carried::Whole(envelope) = &push.envelope {
+                    self.victim = Some(Arc::clone(envelope));
+                }
             }
             Message::Records { records, .. } => {
                 self.record =
@@ -165,9 +172,18 @@ impl Adversary {
         }
     }
 
-    fn twist_push(&mut self, push: &mut Push) {
+    fn twist_push(&mut self, push: &mut Push<Carried>) {
         if self.does(Malice::ForgedSignatures) {
-            push.envelope = forged(&push.envelope);
+            push.envelope = match &push.envelope {
+                Carried::Whole(envelope) => forged(envelope).into(),
+                Carried::Referring(referring) => referring_forged(&push.envelope, *referring.digest()),
+            };
+        }
+        if self.does(Malice::FalseReferences) {
+            let (header, signed) = (push.envelope.header().clone(), push.envelope.signed().clone());
+            let (signature, digest) = (push.envelope.signature().clone(), self.rng.random());
+            let referring = Referring::new(header, signed, signature, Hash::from_bytes(digest));
+            push.envelope = Carried::Referring(referring);
         }
         if let Some(body) = &push.body
             && self.does(Malice::WrongBodies)
@@ -199,12 +215,22 @@ fn altered(data: &Bytes) -> Bytes {
 
 /// The same header under a signature that does not hold.
 fn forged(envelope: &Envelope) -> Arc<Envelope> {
-    let mut signature = envelope.signature().to_vec();
+    let (header, signed) = (envelope.header().clone(), envelope.signed().clone());
+    let signature = spoilt(envelope.signature());
+    Arc::new(Envelope::new(header, signed, signature, envelope.certificate().clone()))
+}
+
+fn referring_forged(envelope: &Carried, digest: Hash) -> Carried {
+    let (header, signed) = (envelope.header().clone(), envelope.signed().clone());
+    Carried::Referring(Referring::new(header, signed, spoilt(envelope.signature()), digest))
+}
+
+fn spoilt(signature: &Bytes) -> Bytes {
+    let mut signature = signature.to_vec();
     if let Some(first) = signature.first_mut() {
         *first = FORGED;
     }
-    let (header, signed) = (envelope.header().clone(), envelope.signed().clone());
-    Arc::new(Envelope::new(header, signed, Bytes::from(signature), envelope.certificate().clone()))
+    signature.into()
 }
 
 /// A transaction that its origin never made.
@@ -222,10 +248,6 @@ fn invented(victim: &Envelope, sequence: u32) -> Push {
 fn bogus(record: &SignedRecord) -> Arc<SignedRecord> {
     let said = Record { sequence: record.record.sequence + 1, leaving: true, ..record.record.clone() };
     let mut bogus = (*seal::record(said, &record.certificate)).clone();
-    let mut signature = bogus.signature.to_vec();
-    if let Some(first) = signature.first_mut() {
-        *first = FORGED;
-    }
-    bogus.signature = Bytes::from(signature);
+    bogus.signature = spoilt(&bogus.signature);
     Arc::new(bogus)
 }

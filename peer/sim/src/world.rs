@@ -179,6 +179,7 @@ impl World {
             bootstrap: machine.bootstrap.iter().map(|number| address_of(*number)).collect(),
             rows: machine.rows,
             codings: if is_plain { Codings::NONE } else { self.settings.config.codings },
+            references_after: self.settings.config.references_after.filter(|_| !is_plain),
             ..self.settings.config.clone()
         };
         let start = Start {

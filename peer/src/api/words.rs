@@ -38,6 +38,11 @@ pub(super) fn words(event: &Event) -> (&'static str, String, String) {
             from.to_string(),
             "brought a transaction that is older than what is kept here".to_owned(),
         ),
+        Event::Unresolved { from } => (
+            "transaction.unresolved",
+            from.to_string(),
+            "referred to a certificate that is not known here: asked for whole".to_owned(),
+        ),
         Event::Expired { removed, floor } => (
             "store.expired",
             String::new(),

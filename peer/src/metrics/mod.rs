@@ -50,6 +50,7 @@ struct Events {
     received_bytes: IntCounter,
     duplicates: IntCounter,
     too_old: IntCounter,
+    unresolved: IntCounter,
     expired: IntCounter,
     age: Histogram,
     hops: Histogram,
@@ -171,6 +172,10 @@ impl Metrics {
             too_old: make.counter(
                 "transactions_too_old_total",
                 "Transactions of other peers that are older than what is kept here, not taken.",
+            ),
+            unresolved: make.counter(
+                "transactions_unresolved_total",
+                "Transactions of other peers that referred to a certificate not known here, asked for whole.",
             ),
             expired: make.counter("transactions_expired_total", "Transactions that retention removed."),
             age: make.histogram(
@@ -320,6 +325,7 @@ impl Metrics {
             }
             Event::Duplicate { .. } => to.duplicates.inc(),
             Event::TooOld { .. } => to.too_old.inc(),
+            Event::Unresolved { .. } => to.unresolved.inc(),
             Event::Expired { removed, .. } => to.expired.inc_by(*removed),
             Event::StoreFault { fault: Some(_) } => to.store_faults.inc(),
             Event::StateChanged { .. } => to.state_changes.inc(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
-use sorcha_peer_core::envelope::{Envelope, Header, Record, SignedRecord};
+use sorcha_peer_core::envelope::{Carried, Envelope, Header, Record, Referring, SignedRecord};
 use sorcha_peer_core::message::{
     Fingerprint, Frame, GoodbyeReason, Hello, Message, Push, Sync, SyncBound, SyncContent, SyncRange,
 };
@@ -62,14 +62,21 @@ pub fn decode_header(signed: Bytes) -> Result<Header, FrameError> {
     })
 }
 
-/// Takes over an envelope, with its body where that travels along (at most `PUSH_BODY_BYTES_MAX`, packed and plain).
+/// Takes over an envelope with its certificate, and with its body where that travels along (at most `PUSH_BODY_BYTES_MAX`,
+/// packed and plain). One that refers to its certificate is refused: that is between peers.
 pub fn decode_envelope(envelope: v1::Envelope) -> Result<(Envelope, Option<Payload>), FrameError> {
-    let (envelope, body) = envelope_and_body(envelope)?;
-    Ok((envelope, body?))
+    match envelope_and_body(envelope)? {
+        (Carried::Whole(envelope), body) => Ok((Arc::unwrap_or_clone(envelope), body?)),
+        (Carried::Referring(referring), _) => Err(FrameError::Invalid {
+            field: "envelope.certificate_sha256",
+            actual: referring.digest().to_string(),
+            rule: "only a push between peers refers to its certificate; this one has to carry it",
+        }),
+    }
 }
 
 /// The inner error is of a body that does not unpack: the envelope itself can be read.
-type WithBody = (Envelope, Result<Option<Payload>, FrameError>);
+type WithBody = (Carried, Result<Option<Payload>, FrameError>);
 
 fn envelope_and_body(envelope: v1::Envelope) -> Result<WithBody, FrameError> {
     at_most("envelope.signature", envelope.signature.len(), SIGNATURE_BYTES_MAX)?;
@@ -90,7 +97,25 @@ fn envelope_and_body(envelope: v1::Envelope) -> Result<WithBody, FrameError> {
         }
         (body, _) => Ok(body.map(Payload::from)),
     };
-    Ok((Envelope::new(header, envelope.header, envelope.signature, envelope.certificate), body))
+    let (signed, signature) = (envelope.header, envelope.signature);
+    let carried = match (envelope.certificate, envelope.certificate_sha256) {
+        (none, reference) if none.is_empty() => {
+            if reference.is_empty() {
+                return Err(FrameError::Missing { field: "envelope.certificate" });
+            }
+            let digest = Hash::from_bytes(exactly("envelope.certificate_sha256", &reference)?);
+            Carried::Referring(Referring::new(header, signed, signature, digest))
+        }
+        (certificate, reference) if reference.is_empty() => {
+            Carried::Whole(Arc::new(Envelope::new(header, signed, signature, certificate)))
+        }
+        (certificate, _) => {
+            let actual = format!("{} bytes", certificate.len());
+            let rule = "an envelope carries its certificate or refers to it, not both";
+            return Err(FrameError::Invalid { field: "envelope.certificate", actual, rule });
+        }
+    };
+    Ok((carried, body))
 }
 
 /// Takes over a signed record; addresses beyond `RECORD_ADDRESSES_MAX` are cut.
@@ -149,7 +174,7 @@ fn message(body: v1::frame::Body) -> Result<Message, FrameError> {
                 Ok(body) => body,
                 Err(error) => return Ok(garbled(envelope.id(), None, &error)),
             };
-            Message::Push(Push { envelope: Arc::new(envelope), body, rows, head: push.head, hops: push.hops })
+            Message::Push(Push { envelope, body, rows, head: push.head, hops: push.hops })
         }
         Body::Announce(announce) => Message::Announce {
             salt: announce.salt,
@@ -159,6 +184,7 @@ fn message(body: v1::frame::Body) -> Result<Message, FrameError> {
             ids: ids("fetch.ids", &fetch.ids)?,
             salt: fetch.salt,
             short_ids: short_ids("fetch.short_ids", &fetch.short_ids)?,
+            whole: fetch.whole,
         },
         Body::ChunkRequest(request) => {
             let max = u64::from(CHUNKS_PER_REQUEST_MAX);
@@ -228,6 +254,7 @@ fn hello(hello: v1::Hello) -> Result<Hello, FrameError> {
         record: hello.record.map(decode_record).transpose()?.map(Arc::new),
         keeps_nothing: hello.keeps_nothing,
         codings,
+        references: hello.references,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use sorcha_peer_core::envelope::{Envelope, Header, Record, SignedRecord};
+use sorcha_peer_core::envelope::{Carried, Envelope, Header, Record, SignedRecord};
 use sorcha_peer_core::message::{Frame, GoodbyeReason, Message, Sync, SyncBound, SyncContent, SyncRange};
 use sorcha_peer_core::payload::{Coding, Payload};
 use sorcha_peer_core::types::bounds::DETAIL_BYTES_MAX;
@@ -74,6 +74,25 @@ pub fn encode_envelope(envelope: &Envelope, body: Option<&Payload>) -> v1::Envel
         certificate: envelope.certificate().clone(),
         body,
         body_coding: coding.unwrap_or(v1::Coding::Plain).into(),
+        certificate_sha256: Bytes::new(),
+    }
+}
+
+/// An envelope as it travels between peers.
+fn envelope(envelope: &Carried, body: Option<&Payload>) -> v1::Envelope {
+    match envelope {
+        Carried::Whole(envelope) => encode_envelope(envelope, body),
+        Carried::Referring(referring) => {
+            let (body, coding) = body.map(carried).unzip();
+            v1::Envelope {
+                header: envelope.signed().clone(),
+                signature: envelope.signature().clone(),
+                certificate: Bytes::new(),
+                body,
+                body_coding: coding.unwrap_or(v1::Coding::Plain).into(),
+                certificate_sha256: Bytes::copy_from_slice(referring.digest().as_bytes()),
+            }
+        }
     }
 }
 
@@ -113,6 +132,7 @@ fn body(message: &Message) -> Option<v1::frame::Body> {
             record: hello.record.as_deref().map(signed_record),
             keeps_nothing: hello.keeps_nothing,
             codings: hello.codings.iter().map(|coding| self::coding(coding).into()).collect(),
+            references: hello.references,
         }),
         Message::Ack => Body::AckOnly(v1::Ack {}),
         Message::Ping { nonce } => Body::Ping(v1::Ping { nonce: *nonce }),
@@ -121,7 +141,7 @@ fn body(message: &Message) -> Option<v1::frame::Body> {
             Body::Goodbye(v1::Goodbye { reason: goodbye(*reason).into(), detail: cut(detail) })
         }
         Message::Push(push) => Body::Push(v1::Push {
-            envelope: Some(encode_envelope(&push.envelope, push.body.as_ref())),
+            envelope: Some(envelope(&push.envelope, push.body.as_ref())),
             rows: push.rows,
             head: push.head,
             hops: push.hops,
@@ -129,9 +149,12 @@ fn body(message: &Message) -> Option<v1::frame::Body> {
         Message::Announce { salt, short_ids } => {
             Body::Announce(v1::Announce { salt: *salt, short_ids: short_ids.concat().into() })
         }
-        Message::Fetch { ids, salt, short_ids } => {
-            Body::Fetch(v1::Fetch { ids: concat_ids(ids), salt: *salt, short_ids: short_ids.concat().into() })
-        }
+        Message::Fetch { ids, salt, short_ids, whole } => Body::Fetch(v1::Fetch {
+            ids: concat_ids(ids),
+            salt: *salt,
+            short_ids: short_ids.concat().into(),
+            whole: *whole,
+        }),
         Message::ChunkRequest { id, first, count } => {
             Body::ChunkRequest(v1::ChunkRequest { id: id_bytes(id), first: *first, count: *count })
         }

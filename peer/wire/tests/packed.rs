@@ -34,12 +34,12 @@ fn envelope(body_bytes: u64) -> Arc<Envelope> {
         body_root: Hash::from_bytes([0; 32]),
     };
     let signed = encode_header(&header);
-    Arc::new(Envelope::new(header, signed, Bytes::new(), Bytes::new()))
+    Arc::new(Envelope::new(header, signed, Bytes::new(), Bytes::from_static(b"certificate")))
 }
 
 fn push(body: Payload) -> Message {
     let envelope = envelope(body.len() as u64);
-    Message::Push(Push { envelope, body: Some(body), rows: 1, head: false, hops: 1 })
+    Push { envelope, body: Some(body), rows: 1, head: false, hops: 1 }.into()
 }
 
 fn chunk(data: Payload) -> Message {
@@ -64,7 +64,7 @@ fn read_chunk(packed: &[u8], plain_bytes: u32) -> Result<Message, String> {
 fn read_push(packed: &[u8], body_bytes: u64) -> Result<Message, String> {
     let envelope = envelope(body_bytes);
     let push = Push { envelope, body: None, rows: 1, head: false, hops: 1 };
-    read(Message::Push(push), |body| {
+    read(push.into(), |body| {
         let Body::Push(push) = body else { unreachable!() };
         let envelope = push.envelope.as_mut().expect("an envelope");
         envelope.body = Some(Bytes::copy_from_slice(packed));
@@ -148,6 +148,7 @@ fn codings_of_later_versions_are_passed_over_and_an_older_peer_names_none() {
         record: None,
         keeps_nothing: false,
         codings: Codings::ALL,
+        references: false,
     });
     let codings = |named: Vec<i32>| {
         let read = read(hello.clone(), |body| {

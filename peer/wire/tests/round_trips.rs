@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 use prost::Message as _;
-use sorcha_peer_core::envelope::{Envelope, Header, Record, SignedRecord};
+use sorcha_peer_core::envelope::{Carried, Envelope, Header, Record, Referring, SignedRecord};
 use sorcha_peer_core::message::{
     Fingerprint, Frame, GoodbyeReason, Hello, Message, Push, Sync, SyncBound, SyncContent, SyncRange,
 };
@@ -63,12 +63,24 @@ fn payload(max: usize) -> impl Strategy<Value = Payload> {
     )
 }
 
-/// An envelope whose header tells its body's length, and the body.
-fn with_body() -> impl Strategy<Value = (Arc<Envelope>, Option<Payload>)> {
-    (header(), bytes(72), proptest::option::of(payload(4096))).prop_map(|(mut header, signature, body)| {
+/// An envelope whose header tells its body's length, with its certificate or a reference to it, and the body.
+fn with_body() -> impl Strategy<Value = (Carried, Option<Payload>)> {
+    let certificate = prop_oneof![bytes(600).prop_map(Ok), any::<[u8; 32]>().prop_map(Err)];
+    let parts = (header(), bytes(72), certificate, proptest::option::of(payload(4096)));
+    parts.prop_map(|(mut header, signature, certificate, body)| {
         header.body_bytes = body.as_ref().map_or(header.body_bytes, |body| body.len() as u64);
         let signed = encode_header(&header);
-        (Arc::new(Envelope::new(header, signed, signature, Bytes::new())), body)
+        let carried = match certificate {
+            Ok(none) if none.is_empty() => Err([0; 32]),
+            other => other,
+        };
+        let carried = match carried {
+            Ok(certificate) => Arc::new(Envelope::new(header, signed, signature, certificate)).into(),
+            Err(digest) => {
+                Carried::Referring(Referring::new(header, signed, signature, Hash::from_bytes(digest)))
+            }
+        };
+        (carried, body)
     })
 }
 
@@ -148,6 +160,7 @@ fn message() -> impl Strategy<Value = Message> {
                         record,
                         keeps_nothing: incarnation.is_multiple_of(2),
                         codings: if received.is_multiple_of(2) { Codings::ALL } else { Codings::NONE },
+                        references: received.is_multiple_of(3),
                     })
                 }
             ),
@@ -162,11 +175,8 @@ fn message() -> impl Strategy<Value = Message> {
             }
         ),
         (any::<u64>(), shorts()).prop_map(|(salt, short_ids)| Message::Announce { salt, short_ids }),
-        (ids(), any::<u64>(), shorts()).prop_map(|(ids, salt, short_ids)| Message::Fetch {
-            ids,
-            salt,
-            short_ids
-        }),
+        (ids(), any::<u64>(), shorts(), any::<bool>())
+            .prop_map(|(ids, salt, short_ids, whole)| { Message::Fetch { ids, salt, short_ids, whole } }),
         (id(), any::<u32>(), 0..=64_u32).prop_map(|(id, first, count)| Message::ChunkRequest {
             id,
             first,
@@ -281,6 +291,7 @@ fn what_breaks_a_bound_is_named() {
         record: None,
         keeps_nothing: false,
         codings: Codings::NONE,
+        references: false,
     });
     check(
         |body| {
@@ -351,9 +362,9 @@ fn fields_of_a_later_version_survive_relaying() {
     signed.extend([0xc0, 0x02, 0x05]);
     let signed = Bytes::from(signed);
     let decoded = decode_header(signed.clone()).expect("tolerated");
-    let envelope = Arc::new(Envelope::new(decoded, signed.clone(), Bytes::new(), Bytes::new()));
+    let envelope = Arc::new(Envelope::new(decoded, signed.clone(), Bytes::new(), Bytes::from_static(b"c")));
     let push = Push { envelope: envelope.clone(), body: None, rows: 1, head: false, hops: 1 };
-    let frame = Frame { sequence: 1, ack: 0, ack_bits: 0, message: Message::Push(push) };
+    let frame = Frame { sequence: 1, ack: 0, ack_bits: 0, message: push.into() };
     let Message::Push(relayed) = decode_frame(encode_frame(&frame)).expect("a frame").message else {
         panic!("not a push")
     };

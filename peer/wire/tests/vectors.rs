@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message as _;
 use serde_json::{Value, json};
-use sorcha_peer_core::envelope::{Envelope, Header, Record, SignedRecord};
+use sorcha_peer_core::envelope::{Carried, Envelope, Header, Record, SignedRecord, certificate_digest};
 use sorcha_peer_core::message::{
     Fingerprint, Frame, GoodbyeReason, Hello, Message, Push, Sync, SyncBound, SyncContent, SyncRange,
     short_id,
@@ -62,11 +62,16 @@ fn envelope() -> Arc<Envelope> {
     Arc::new(Envelope::new(header(), encode_header(&header()), signature, certificate))
 }
 
+/// By reference to the certificate of its record.
+fn referring() -> Carried {
+    Carried::Referring(envelope().referring(certificate_digest(&signed("/origin/certificate"))))
+}
+
 /// Not signed: what they show are bodies.
 fn unsigned(body: &Bytes, sequence: u64) -> Arc<Envelope> {
     let header = header_of(body, sequence);
     let signed = encode_header(&header);
-    Arc::new(Envelope::new(header, signed, Bytes::new(), Bytes::new()))
+    Arc::new(Envelope::new(header, signed, Bytes::new(), self::signed("/origin/certificate")))
 }
 
 fn record_as_signed() -> Record {
@@ -96,7 +101,7 @@ fn packed(name: &str) -> Payload {
     Payload::packed(plain_of(&block["plain"]), Coding::Lz4Block, bytes(&block["packed"]))
 }
 
-fn hello(codings: Codings) -> Hello {
+fn hello(codings: Codings, references: bool) -> Hello {
     Hello {
         version: 1,
         version_min: 1,
@@ -108,6 +113,7 @@ fn hello(codings: Codings) -> Hello {
         record: Some(Arc::new(record())),
         keeps_nothing: false,
         codings,
+        references,
     }
 }
 
@@ -130,7 +136,9 @@ fn sync_frame(id: TxId) -> Sync {
 fn frames() -> Vec<(&'static str, Value, Frame)> {
     let id = envelope().id();
     let hex_id = id.to_string();
-    let push = |envelope, body, rows, head, hops| Message::Push(Push { envelope, body, rows, head, hops });
+    let push = |envelope: Arc<Envelope>, body, rows, head, hops| {
+        Message::from(Push { envelope, body, rows, head, hops })
+    };
     let short = repeated(LINE, SHORT_BYTES);
     let (short_envelope, long) = (unsigned(&short, 43), repeated(LINE, LONG_BYTES));
     let long_id = unsigned(&long, 44).id();
@@ -140,8 +148,21 @@ fn frames() -> Vec<(&'static str, Value, Frame)> {
     let body = || Some(Payload::from(Bytes::from_static(BODY)));
     let shorts = vec![short_id(5, &id)];
     let messages = [
-        ("hello", json!({"rows": 8, "codings": []}), Message::Hello(hello(Codings::NONE))),
-        ("hello_codings", json!({"rows": 8, "codings": ["LZ4_BLOCK"]}), Message::Hello(hello(Codings::ALL))),
+        (
+            "hello",
+            json!({"rows": 8, "codings": [], "references": false}),
+            Message::Hello(hello(Codings::NONE, false)),
+        ),
+        (
+            "hello_codings",
+            json!({"rows": 8, "codings": ["LZ4_BLOCK"], "references": false}),
+            Message::Hello(hello(Codings::ALL, false)),
+        ),
+        (
+            "hello_references",
+            json!({"rows": 8, "codings": ["LZ4_BLOCK"], "references": true}),
+            Message::Hello(hello(Codings::ALL, true)),
+        ),
         ("ack", json!({"ack": 12, "acknowledges": [9, 11, 12]}), Message::Ack),
         ("ping", json!({"nonce": 99}), Message::Ping { nonce: 99 }),
         ("pong", json!({"nonce": 99}), Message::Pong { nonce: 99 }),
@@ -172,14 +193,24 @@ fn frames() -> Vec<(&'static str, Value, Frame)> {
             push(short_envelope, Some(packed("short body")), 1, false, 0),
         ),
         (
+            "push_referring",
+            json!({"id": hex_id, "rows": 8, "head": true, "hops": 1, "body": hex::encode(BODY), "certificate_of": URI}),
+            Message::Push(Push { envelope: referring(), body: body(), rows: 8, head: true, hops: 1 }),
+        ),
+        (
             "announce",
             json!({"salt": 5, "ids": [hex_id]}),
             Message::Announce { salt: 5, short_ids: shorts.clone() },
         ),
         (
             "fetch",
-            json!({"ids": [hex_id], "salt": 5, "short_ids_of": [hex_id]}),
-            Message::Fetch { ids: vec![id], salt: 5, short_ids: shorts },
+            json!({"ids": [hex_id], "salt": 5, "short_ids_of": [hex_id], "whole": false}),
+            Message::Fetch { ids: vec![id], salt: 5, short_ids: shorts, whole: false },
+        ),
+        (
+            "fetch_whole",
+            json!({"ids": [hex_id], "salt": 0, "short_ids_of": [], "whole": true}),
+            Message::Fetch { ids: vec![id], salt: 0, short_ids: Vec::new(), whole: true },
         ),
         (
             "chunk_request",
@@ -364,7 +395,7 @@ fn odd_frames() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     };
     let lz4 = v1::Coding::Lz4Block.into();
     let push = |body_bytes: &Bytes| {
-        Message::Push(Push { envelope: unsigned(body_bytes, 1), body: None, rows: 1, head: false, hops: 1 })
+        Message::from(Push { envelope: unsigned(body_bytes, 1), body: None, rows: 1, head: false, hops: 1 })
     };
     let packed_push = |plain_bytes: usize, packed: Vec<u8>| {
         let mut frame = frame(push(&repeated(b"a", plain_bytes)));
@@ -377,10 +408,35 @@ fn odd_frames() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     later.extend([0xfa, 0x02, 0x00]);
     let mut more = encode_header(&header()).to_vec();
     more.extend([0xc0, 0x02, 0x05]);
-    let envelope = Envelope::new(header(), more.into(), Bytes::new(), Bytes::new());
+    let certificate = signed("/origin/certificate");
+    let envelope = Envelope::new(header(), more.into(), Bytes::new(), certificate.clone());
     let newer =
-        Message::Push(Push { envelope: Arc::new(envelope), body: None, rows: 1, head: false, hops: 1 });
+        Message::from(Push { envelope: Arc::new(envelope), body: None, rows: 1, head: false, hops: 1 });
+    let proven_by = |certificate: Bytes, certificate_sha256: Bytes| {
+        let mut frame = frame(push(&Bytes::new()));
+        if let Some(Said::Push(v1::Push { envelope: Some(envelope), .. })) = &mut frame.body {
+            (envelope.certificate, envelope.certificate_sha256) = (certificate, certificate_sha256);
+        }
+        frame.encode_to_vec()
+    };
+    let digest = Bytes::copy_from_slice(certificate_digest(&certificate).as_bytes());
     vec![
+        ("taken", "an envelope that refers to a certificate", proven_by(Bytes::new(), digest.clone())),
+        (
+            "protocol",
+            "an envelope that carries its certificate and refers to it",
+            proven_by(certificate, digest.clone()),
+        ),
+        (
+            "protocol",
+            "an envelope with neither a certificate nor a reference",
+            proven_by(Bytes::new(), Bytes::new()),
+        ),
+        (
+            "protocol",
+            "an envelope that refers to a certificate by 31 bytes",
+            proven_by(Bytes::new(), digest.slice(1..)),
+        ),
         (
             "taken",
             "a header with a field of a later version; it stays part of the id",

@@ -83,6 +83,11 @@ pub enum Event {
         /// Who brought it.
         from: PeerId,
     },
+    /// A transaction refers to a certificate that is not known here: it is asked for whole. No fault of the sender's.
+    Unresolved {
+        /// Who brought it.
+        from: PeerId,
+    },
     /// The store refuses, or does so no longer.
     StoreFault {
         /// `None`: it works again.

@@ -1,4 +1,4 @@
-//! Lazy repair, asking side: announced, not yet come. Waits, asks the nearest announcer, then two at a time (docs/design.md § 3.4).
+//! Lazy repair, asking side: announced, not yet come, or come with a certificate that is not known here. Waits, asks the nearest announcer, then two at a time (docs/design.md § 3.4).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,8 +7,12 @@ use crate::types::bounds::SHORT_IDS_PER_FRAME_MAX;
 use crate::types::{LinkId, Time};
 use crate::view::Size;
 
-/// Announced ids that are missing; beyond it reconciliation has to do.
-const MISSING_MAX: usize = 8192;
+/// Of announced ids.
+pub(crate) const ANNOUNCED: Bounds = Bounds {
+    name: "announced ids that are missing",
+    missing_max: 8192,
+    per_frame_max: SHORT_IDS_PER_FRAME_MAX,
+};
 /// Announcers remembered for one id.
 const ANNOUNCERS_MAX: usize = 8;
 /// Asked at a time, after the first.
@@ -25,47 +29,66 @@ struct Missing {
     asked: usize,
 }
 
-/// What is missing.
-#[derive(Debug, Default)]
-pub(crate) struct Fetches {
-    missing: BTreeMap<Short, Missing>,
+/// What is missing, by short id or by id.
+#[derive(Debug)]
+pub(crate) struct Fetches<K> {
+    missing: BTreeMap<K, Missing>,
+    bounds: Bounds,
+}
+
+/// How much there may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// What is bounded.
+    pub(crate) name: &'static str,
+    /// Missing at once; beyond it reconciliation has to do.
+    pub(crate) missing_max: usize,
+    /// Asked for in one frame.
+    pub(crate) per_frame_max: usize,
 }
 
 /// What is to be asked now.
-#[derive(Debug, Default)]
-pub(crate) struct Asks {
-    /// Short ids by link and salt.
-    pub(crate) requests: BTreeMap<(LinkId, u64), Vec<[u8; 8]>>,
+#[derive(Debug)]
+pub(crate) struct Asks<K> {
+    /// What is missing, in order, by whom to ask for it.
+    pub(crate) requests: BTreeMap<LinkId, Vec<K>>,
     /// Announcers that were all asked in vain.
     pub(crate) in_vain: Vec<LinkId>,
+    /// What is not asked for any more.
+    pub(crate) given_up: Vec<K>,
     /// When to look again.
     pub(crate) next: Option<Time>,
 }
 
-impl Fetches {
+impl<K: Ord + Copy> Fetches<K> {
+    /// Nothing is missing.
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self { missing: BTreeMap::new(), bounds }
+    }
+
     /// How full it is.
     pub(crate) fn sizes(&self) -> [Size; 1] {
-        [Size { name: "announced ids that are missing", len: self.missing.len(), max: MISSING_MAX }]
+        [Size { name: self.bounds.name, len: self.missing.len(), max: self.bounds.missing_max }]
     }
 
     /// Somebody holds an id that is not known here. Returns when it is asked for.
-    pub(crate) fn announced(&mut self, short: Short, by: LinkId, due: Time) -> Option<Time> {
-        if let Some(missing) = self.missing.get_mut(&short) {
+    pub(crate) fn announced(&mut self, key: K, by: LinkId, due: Time) -> Option<Time> {
+        if let Some(missing) = self.missing.get_mut(&key) {
             if missing.announcers.len() < ANNOUNCERS_MAX && !missing.announcers.contains(&by) {
                 missing.announcers.push(by);
             }
             return Some(missing.due);
         }
-        if self.missing.len() >= MISSING_MAX {
+        if self.missing.len() >= self.bounds.missing_max {
             return None;
         }
-        self.missing.insert(short, Missing { due, announcers: vec![by], asked: 0 });
+        self.missing.insert(key, Missing { due, announcers: vec![by], asked: 0 });
         Some(due)
     }
 
     /// It came. Returns who has announced it.
-    pub(crate) fn arrived(&mut self, short: &Short) -> Vec<LinkId> {
-        self.missing.remove(short).map(|missing| missing.announcers).unwrap_or_default()
+    pub(crate) fn arrived(&mut self, key: &K) -> Vec<LinkId> {
+        self.missing.remove(key).map(|missing| missing.announcers).unwrap_or_default()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -73,9 +96,15 @@ impl Fetches {
     }
 
     /// Whom to ask now. `wait` says how long a link's answer may take; `None`: the link is gone.
-    pub(crate) fn due(&mut self, now: Time, wait: impl Fn(LinkId) -> Option<Duration>) -> Asks {
-        let mut asks = Asks::default();
-        self.missing.retain(|(salt, short), missing| {
+    pub(crate) fn due(&mut self, now: Time, wait: impl Fn(LinkId) -> Option<Duration>) -> Asks<K> {
+        let mut asks = Asks {
+            requests: BTreeMap::<LinkId, Vec<K>>::new(),
+            in_vain: Vec::new(),
+            given_up: Vec::new(),
+            next: None,
+        };
+        let per_frame_max = self.bounds.per_frame_max;
+        self.missing.retain(|key, missing| {
             if missing.due > now {
                 asks.next = Some(asks.next.map_or(missing.due, |next: Time| next.min(missing.due)));
                 return true;
@@ -87,14 +116,15 @@ impl Fetches {
             for link in open.iter().take(count) {
                 missing.asked += 1;
                 let Some(wait) = wait(*link) else { continue };
-                let list = asks.requests.entry((*link, *salt)).or_default();
-                if list.len() < SHORT_IDS_PER_FRAME_MAX {
-                    list.push(*short);
+                let list = asks.requests.entry(*link).or_default();
+                if list.len() < per_frame_max {
+                    list.push(*key);
                 }
                 longest = longest.max(Some(wait));
             }
             let Some(longest) = longest else {
                 asks.in_vain.extend(asked.iter().copied());
+                asks.given_up.push(*key);
                 return false;
             };
             missing.due = now + longest;
@@ -110,6 +140,7 @@ mod tests {
     use super::*;
 
     const SHORT: Short = (7, [1; 8]);
+    const BOUNDS: Bounds = Bounds { name: "test", missing_max: 100, per_frame_max: 10 };
 
     fn at(ms: u64) -> Time {
         Time::from_micros(ms * 1000)
@@ -119,13 +150,13 @@ mod tests {
         (link.0 < 100).then(|| Duration::from_millis(10 * link.0))
     }
 
-    fn asked(asks: &Asks) -> Vec<u64> {
-        asks.requests.keys().map(|(link, _)| link.0).collect()
+    fn asked(asks: &Asks<Short>) -> Vec<u64> {
+        asks.requests.keys().map(|link| link.0).collect()
     }
 
     #[test]
     fn the_nearest_is_asked_first_then_two_at_a_time() {
-        let mut fetches = Fetches::default();
+        let mut fetches = Fetches::new(BOUNDS);
         for link in [5, 3, 4, 6, 100] {
             fetches.announced(SHORT, LinkId(link), at(50));
         }
@@ -135,13 +166,13 @@ mod tests {
         assert_eq!(asked(&fetches.due(at(80), wait)), [4, 5]);
         assert_eq!(asked(&fetches.due(at(130), wait)), [6]);
         let last = fetches.due(at(190), wait);
-        assert_eq!(last.in_vain.len(), 5);
+        assert_eq!((last.in_vain.len(), last.given_up), (5, vec![SHORT]));
         assert!(fetches.is_empty());
     }
 
     #[test]
     fn what_came_is_not_asked_for() {
-        let mut fetches = Fetches::default();
+        let mut fetches = Fetches::new(BOUNDS);
         fetches.announced(SHORT, LinkId(1), at(50));
         assert_eq!(fetches.arrived(&SHORT), [LinkId(1)]);
         assert!(fetches.due(at(99), wait).requests.is_empty());
@@ -149,10 +180,12 @@ mod tests {
 
     #[test]
     fn what_is_missing_keeps_under_its_bound() {
-        let mut fetches = Fetches::default();
-        for number in 0..MISSING_MAX as u64 + 9 {
+        let mut fetches = Fetches::new(BOUNDS);
+        for number in 0..BOUNDS.missing_max as u64 + 9 {
             fetches.announced((number, [0; 8]), LinkId(1), at(1));
         }
-        assert_eq!(fetches.missing.len(), MISSING_MAX);
+        assert_eq!(fetches.missing.len(), BOUNDS.missing_max);
+        let asks = fetches.due(at(1), wait);
+        assert_eq!(asks.requests[&LinkId(1)].len(), BOUNDS.per_frame_max);
     }
 }

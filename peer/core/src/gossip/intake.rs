@@ -107,8 +107,26 @@ impl Intake {
 
     /// The same id once more: its sender is a holder, its frame is acknowledged with the first. Another
     /// signature is kept, so that a forged copy cannot keep the true one out.
-    pub(crate) fn again(&mut self, push: Push, from: PeerId, ack: Option<(LinkId, u64)>) -> Again {
-        let Some(incoming) = self.pending.get_mut(&push.envelope.id()) else { return Again::Dropped };
+    pub(crate) fn again(&mut self, push: &Push, from: PeerId, ack: Option<(LinkId, u64)>) -> Again {
+        let id = push.envelope.id();
+        if let Some(incoming) = self.pending.get_mut(&id)
+            && *push.envelope != *incoming.push.envelope
+            && incoming.alternates.len() < ALTERNATES_MAX
+        {
+            incoming.alternates.push((from, push.clone()));
+        }
+        self.again_by(&id, push, from, ack)
+    }
+
+    /// The same where only the way matters, whatever the envelope is.
+    pub(crate) fn again_by<E>(
+        &mut self,
+        id: &TxId,
+        push: &Push<E>,
+        from: PeerId,
+        ack: Option<(LinkId, u64)>,
+    ) -> Again {
+        let Some(incoming) = self.pending.get_mut(id) else { return Again::Dropped };
         if incoming.holders.len() < HOLDERS_MAX && !incoming.holders.contains(&from) {
             incoming.holders.push(from);
         }
@@ -117,9 +135,6 @@ impl Intake {
             // The first copy came another way; the row is served all the same.
             (incoming.push.head, incoming.push.rows) = (true, push.rows);
             incoming.push.hops = push.hops;
-        }
-        if *push.envelope != *incoming.push.envelope && incoming.alternates.len() < ALTERNATES_MAX {
-            incoming.alternates.push((from, push));
         }
         match ack {
             Some(ack) if incoming.acks.len() < ACKS_MAX => {
@@ -196,7 +211,7 @@ mod tests {
         ));
         let mut intake = Intake::default();
         intake.add(Incoming::new(forged, liar, None)).expect("there is room");
-        assert_eq!(intake.again(truth.clone(), honest, Some((LinkId(1), 5))), Again::Joined);
+        assert_eq!(intake.again(&truth, honest, Some((LinkId(1), 5))), Again::Joined);
         let next = intake.next_copy(&id).expect("the other copy");
         assert_eq!((&next.push, next.from), (&truth, honest));
         assert!(intake.next_copy(&id).is_none());

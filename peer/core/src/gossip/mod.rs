@@ -8,3 +8,4 @@ pub(crate) mod intake;
 pub(crate) mod misses;
 pub(crate) mod push;
 pub(crate) mod seen;
+pub(crate) mod unresolved;

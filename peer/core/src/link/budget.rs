@@ -21,6 +21,8 @@ pub(crate) enum Item {
     Envelope(TxId),
     /// The same, asked for after an announcement: urgent.
     Fetched(TxId),
+    /// The same with its certificate, which a reference did not lead to.
+    Whole(TxId),
     /// A chunk.
     Chunk(TxId, u32),
 }

@@ -210,6 +210,8 @@ pub(crate) struct Session {
     pub(crate) keeps: bool,
     /// How bodies may travel to it beside plain; none until it has said hello.
     pub(crate) codings: Codings,
+    /// From when on envelopes may refer to their certificates to it; `None`: it does not read that, or has not said hello.
+    pub(crate) refers_from: Option<Time>,
     /// The store is asked what this side holds, for the other; one question at a time.
     pub(crate) is_asking: bool,
     pinged: Option<Time>,
@@ -265,6 +267,7 @@ impl Session {
             stood: false,
             keeps: true,
             codings: Codings::NONE,
+            refers_from: None,
             is_asking: false,
             pinged: None,
             unanswered: None,
@@ -502,13 +505,13 @@ mod tests {
         let mut session = session();
         let push = crate::testing::push(1, 10);
         for _ in 0..2 {
-            session.stamp(Message::Push(push.clone()));
+            session.stamp(push.clone().into());
             session.watch(at(0), 0, Some((Box::new(push.clone()), 1)), Some(push.envelope.id()));
         }
         assert_eq!(session.acknowledged(2, 0).own, [push.envelope.id()]);
         let overdue = session.overdue(at(5_000));
         assert_eq!(overdue.again.len(), 1);
-        session.stamp(Message::Push(push.clone()));
+        session.stamp(push.clone().into());
         session.watch(at(5_000), 0, Some((Box::new(push), SENDS_MAX)), None);
         assert!(session.overdue(at(60_000)).again.is_empty());
     }

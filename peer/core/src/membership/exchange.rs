@@ -65,6 +65,8 @@ pub(crate) struct Exchange {
     /// Something changed while the last record was being sealed.
     again: bool,
     sealed_at: Time,
+    /// When the own record first carried its certificate.
+    certificate_since: Time,
     news: BTreeMap<PeerId, Arc<SignedRecord>>,
     checking: BTreeMap<PeerId, (u64, u64)>,
     asked: BTreeMap<LinkId, Time>,
@@ -83,6 +85,7 @@ impl Default for Exchange {
             sealing: false,
             again: false,
             sealed_at: Time::ZERO,
+            certificate_since: Time::ZERO,
             news: BTreeMap::new(),
             checking: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -122,6 +125,11 @@ impl Exchange {
         self.own.as_ref()
     }
 
+    /// When the own record first carried the certificate that it carries.
+    pub(crate) fn certificate_since(&self) -> Time {
+        self.certificate_since
+    }
+
     /// When the own record was last sealed.
     pub(crate) fn sealed_at(&self) -> Time {
         self.sealed_at
@@ -144,6 +152,9 @@ impl Exchange {
         self.sealing = false;
         self.sealed_at = now;
         if let Some(record) = record {
+            if self.own.as_ref().is_none_or(|own| own.certificate != record.certificate) {
+                self.certificate_since = now;
+            }
             self.news.insert(record.peer, record.clone());
             self.own = Some(record);
         }

@@ -26,12 +26,20 @@ pub(crate) struct Member {
     pub(crate) heard: Time,
     /// It says where it can be dialled. A copy, so that a walk over thousands of members opens no record.
     pub(crate) is_reachable: bool,
+    /// When a record with its certificate came first, in whole seconds: a walk in the simulator keeps millions of members.
+    certificate_since_s: u32,
 }
 
 impl Member {
     fn new(record: Arc<SignedRecord>, heard: Time) -> Self {
         let is_reachable = !record.record.addresses.is_empty();
-        Self { record, heard, is_reachable }
+        let certificate_since_s = (heard.as_micros() / 1_000_000) as u32;
+        Self { record, heard, is_reachable, certificate_since_s }
+    }
+
+    /// When a record with its certificate came first, cut to whole seconds.
+    pub(crate) fn certificate_since(&self) -> Time {
+        Time::from_micros(u64::from(self.certificate_since_s) * 1_000_000)
     }
 }
 
@@ -117,7 +125,13 @@ impl Roster {
         self.tombstones.remove(&peer);
         let old = self.remove(&peer);
         self.digest.add(&mark(&peer, &record.record));
-        self.members.insert(peer, Member::new(record, now));
+        let mut member = Member::new(record, now);
+        if let Some(old) = &old
+            && old.record.certificate == member.record.certificate
+        {
+            member.certificate_since_s = old.certificate_since_s;
+        }
+        self.members.insert(peer, member);
         if old.is_some() { Change::Renewed } else { Change::Joined }
     }
 
@@ -209,6 +223,24 @@ mod tests {
             assert_eq!(change, expected, "{incarnation}.{sequence}");
         }
         assert_eq!(roster.len(), 1);
+    }
+
+    #[test]
+    fn a_certificate_is_as_old_as_the_first_record_that_carried_it() {
+        let mut roster = Roster::default();
+        let renewed = |sequence, certificate: &'static [u8]| {
+            let certificate = bytes::Bytes::from_static(certificate);
+            Arc::new(SignedRecord { certificate, ..(*record("a", 1, sequence)).clone() })
+        };
+        let mut since = Vec::new();
+        for (s, certificate) in [(10, b"one"), (20, b"one"), (30, b"two"), (40, b"two")] {
+            let record = renewed(s, certificate);
+            roster.take(record.clone(), false, Time::from_micros(s * 1_000_000 + 5));
+            since.extend(
+                roster.get(&record.peer).map(|member| member.certificate_since().as_micros() / 1_000_000),
+            );
+        }
+        assert_eq!(since, [10, 10, 30, 30]);
     }
 
     #[test]

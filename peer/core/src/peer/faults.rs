@@ -58,6 +58,7 @@ fn hello(network: &str) -> Message {
         record: None,
         keeps_nothing: false,
         codings: Codings::NONE,
+        references: false,
     })
 }
 
@@ -118,11 +119,11 @@ fn a_head_serves_its_row_though_another_copy_came_first_and_only_once() {
         let repaired = Push { hops: 0, ..testing::push(1, 10) };
         let rows = peer.rows;
         let as_head = Push { rows, head: true, hops: 1, ..testing::push(1, 10) };
-        say(&mut peer, 1, 2, Message::Push(repaired), now);
+        say(&mut peer, 1, 2, repaired.into(), now);
         if held {
             assert_eq!(pushes(&settle(&mut peer, now)), 0);
         }
-        say(&mut peer, 2, 2, Message::Push(as_head.clone()), now);
+        say(&mut peer, 2, 2, as_head.clone().into(), now);
         let sent = pushes(&settle(&mut peer, now));
         let own = grid::row(&peer.me, rows);
         let mates = peer.links.standing().filter(|session| grid::row(&session.peer.id, rows) == own);
@@ -132,7 +133,7 @@ fn a_head_serves_its_row_though_another_copy_came_first_and_only_once() {
             open > 0 && sent >= open && sent <= open + 1,
             "held: {held}, {sent} pushes to {open} of the row"
         );
-        say(&mut peer, 3, 2, Message::Push(as_head), now);
+        say(&mut peer, 3, 2, as_head.into(), now);
         assert_eq!(pushes(&settle(&mut peer, now)), 0, "held: {held}");
     }
 }
@@ -237,7 +238,7 @@ fn what_is_held_back_is_not_asked_for_in_every_round() {
     let mut peer = peer(Config::default());
     link_up(&mut peer, 0, "other", None, now);
     say(&mut peer, 0, 1, hello("test"), now);
-    say(&mut peer, 0, 2, Message::Push(Push { hops: 0, ..testing::push(1, 10) }), now);
+    say(&mut peer, 0, 2, Push { hops: 0, ..testing::push(1, 10) }.into(), now);
     assert_eq!(peer.intake.held_back().into_iter().collect::<Vec<_>>(), [testing::envelope(1, 10).id()]);
     outputs(&mut peer);
     let content = SyncContent::Ids(vec![testing::envelope(1, 10).id()]);

@@ -73,6 +73,7 @@ impl Peer {
             record: self.exchange.own().cloned(),
             keeps_nothing: !self.config.durable,
             codings: self.config.codings,
+            references: self.config.references_after.is_some(),
         };
         self.send(link, Class::Control, Message::Hello(hello));
     }
@@ -116,7 +117,9 @@ impl Peer {
                 }
             }
             Message::Announce { salt, short_ids } => self.announced(link, salt, &short_ids, now),
-            Message::Fetch { ids, salt, short_ids } => self.fetch_asked(link, &ids, salt, &short_ids, now),
+            Message::Fetch { ids, salt, short_ids, whole } => {
+                self.fetch_asked(link, &ids, salt, &short_ids, whole, now);
+            }
             Message::ChunkRequest { id, first, count } => self.chunks_asked(link, id, first, count),
             Message::Chunk { id, index, data, proof } => {
                 self.chunk(peer.id, id, index, &data, &proof, now);
@@ -182,6 +185,8 @@ impl Peer {
         session.incarnation = hello.incarnation;
         session.keeps = !hello.keeps_nothing;
         session.codings = hello.codings.and(self.config.codings);
+        let references = self.config.references_after.filter(|_| hello.references);
+        session.refers_from = references.map(|after| now.time + after);
         if !dialled {
             self.say_hello(link, hello.session);
         }

@@ -11,6 +11,7 @@ use crate::gossip::{announce, grid};
 use crate::link::budget::Item;
 use crate::message::{Message, Push, short_id};
 use crate::payload::Payload;
+use crate::types::bounds::PUSH_BODY_BYTES_MAX;
 use crate::types::{Hash, LinkId, Now, OpId, PeerId, TxId, WallTime};
 
 /// Mean one-way delays that an announced transaction is waited for, while few pushes are missed and while many are.
@@ -121,12 +122,19 @@ impl Peer {
     }
 
     pub(super) fn fetch(&mut self, now: Now) {
+        let wait = |peer: &Self, link| peer.links.get(link).map(|session| session.rtt.answer() + ANSWER_TIME);
+        self.fetch_whole(wait, now);
         let links = &self.links;
-        let wait = |link| links.get(link).map(|session| session.rtt.answer() + ANSWER_TIME);
-        let asks = self.fetches.due(now.time, wait);
+        let asks = self
+            .fetches
+            .due(now.time, |link| links.get(link).map(|session| session.rtt.answer() + ANSWER_TIME));
         self.set_opt(Timer::Fetch, asks.next);
-        for ((link, salt), short_ids) in asks.requests {
-            self.send(link, Class::Control, Message::Fetch { ids: Vec::new(), salt, short_ids });
+        for (link, missing) in asks.requests {
+            for of_salt in missing.chunk_by(|(one, _), (other, _)| one == other) {
+                let (salt, short_ids) = (of_salt[0].0, of_salt.iter().map(|(_, short)| *short).collect());
+                let fetch = Message::Fetch { ids: Vec::new(), salt, short_ids, whole: false };
+                self.send(link, Class::Control, fetch);
+            }
         }
         for link in asks.in_vain {
             if let Some(peer) = self.links.get(link).map(|session| session.peer.id) {
@@ -136,12 +144,23 @@ impl Peer {
         }
     }
 
-    pub(super) fn fetch_asked(&mut self, link: LinkId, ids: &[TxId], salt: u64, short: &[[u8; 8]], now: Now) {
+    pub(super) fn fetch_asked(
+        &mut self,
+        link: LinkId,
+        ids: &[TxId],
+        salt: u64,
+        short: &[[u8; 8]],
+        whole: bool,
+        now: Now,
+    ) {
         let mut wanted = ids.to_vec();
         if announce::is_salt(&self.config.network, now.wall, salt) {
             wanted.extend(short.iter().filter_map(|short| self.seen.by_short(salt, *short)));
         }
-        self.queue_bulk(link, wanted.into_iter().map(Item::Fetched));
+        if whole {
+            self.refer_later(link, now);
+        }
+        self.queue_bulk(link, wanted.into_iter().map(if whole { Item::Whole } else { Item::Fetched }));
     }
 
     pub(super) fn chunks_asked(&mut self, link: LinkId, id: TxId, first: u32, count: u32) {
@@ -162,7 +181,7 @@ impl Peer {
     pub(super) fn send_bulk(&mut self, link: LinkId) {
         while let Some(item) = self.links.get_mut(link).and_then(|session| session.bulk.next()) {
             let (id, what) = match item {
-                Item::Envelope(id) | Item::Fetched(id) => (id, LoadWhat::Envelope),
+                Item::Envelope(id) | Item::Fetched(id) | Item::Whole(id) => (id, LoadWhat::Envelope),
                 Item::Chunk(id, index) => (id, LoadWhat::Chunk { index }),
             };
             let op = self.op(Purpose::Load { link, item });
@@ -191,14 +210,24 @@ impl Peer {
         session.bulk.loaded();
         let codings = session.codings;
         let id = match item {
-            Item::Envelope(id) | Item::Fetched(id) | Item::Chunk(id, _) => id,
+            Item::Envelope(id) | Item::Fetched(id) | Item::Whole(id) | Item::Chunk(id, _) => id,
+        };
+        let found = match item {
+            Item::Whole(_) => found.or_else(|| self.passed_on(&id)),
+            _ => found,
         };
         let (class, message, bytes) = match (item, found) {
-            (Item::Envelope(_) | Item::Fetched(_), Some(Loaded::Envelope { envelope, body })) => {
+            (
+                Item::Envelope(_) | Item::Fetched(_) | Item::Whole(_),
+                Some(Loaded::Envelope { envelope, body }),
+            ) => {
                 let body = body.map(|body| body.for_reader_of(codings));
                 let payload = body.as_ref().map_or(0, Payload::carried_len) + envelope.signed().len();
-                let bytes = payload + envelope.certificate().len();
-                let class = if matches!(item, Item::Fetched(_)) { Class::Push } else { Class::Bulk };
+                let is_whole = matches!(item, Item::Whole(_));
+                let reference = if is_whole { None } else { self.reference_to(&envelope, now) };
+                let envelope = self.carried_on(link, &envelope, reference.as_ref(), now);
+                let bytes = payload + envelope.certificate_len();
+                let class = if matches!(item, Item::Envelope(_)) { Class::Bulk } else { Class::Push };
                 // 0 hops: repair, so that the other side does not take it for a push of the grid.
                 let push = Push { envelope, body, rows: self.pushing_rows, head: false, hops: 0 };
                 (class, Message::Push(push), bytes)
@@ -218,6 +247,14 @@ impl Peer {
             self.set_opt(Timer::Resend, due);
         }
         self.send_bulk(link);
+    }
+
+    /// What this peer passed on before it was durable here.
+    fn passed_on(&self, id: &TxId) -> Option<Loaded> {
+        let incoming = self.intake.get(id)?;
+        let body = incoming.verified.clone()?;
+        let body = (body.len() <= PUSH_BODY_BYTES_MAX).then_some(body);
+        Some(Loaded::Envelope { envelope: incoming.push.envelope.clone(), body })
     }
 
     /// The header is verified: its body is fetched from whoever has it.

@@ -20,6 +20,7 @@ impl Peer {
         sizes.extend(self.misses.sizes());
         sizes.extend(self.announcements.sizes());
         sizes.extend(self.fetches.sizes());
+        sizes.extend(self.references.unresolved.sizes());
         sizes.extend(self.bodies.sizes());
         sizes.extend(self.sync.sizes());
         sizes.extend(self.outbox.sizes());

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::Peer;
 use crate::config::{Config, Identity, Start};
-use crate::envelope::{Envelope, Header, SignedRecord};
+use crate::envelope::{Carried, Envelope, Header, SignedRecord};
 use crate::event::{
     DialError, Input, LinkUp, Loaded, Output, RangeDetail, RangeView, Rung, StoreFault, Submit, Verdict,
 };
@@ -70,6 +70,12 @@ fn push() -> impl Strategy<Value = Push> {
     )
 }
 
+/// That of the certificate which records and envelopes carry here, or another.
+fn hash() -> impl Strategy<Value = Hash> {
+    let known = crate::envelope::certificate_digest(b"");
+    prop_oneof![Just(known), any::<[u8; 32]>().prop_map(Hash::from_bytes)]
+}
+
 fn message() -> impl Strategy<Value = Message> {
     let shorts = || proptest::collection::vec(any::<[u8; 8]>(), 0..4);
     let salt = || {
@@ -100,6 +106,7 @@ fn message() -> impl Strategy<Value = Message> {
                 record,
                 keeps_nothing: false,
                 codings: Codings::ALL,
+                references: true,
             })
         },
     );
@@ -109,12 +116,15 @@ fn message() -> impl Strategy<Value = Message> {
         any::<u64>().prop_map(|nonce| Message::Ping { nonce }),
         any::<u64>().prop_map(|nonce| Message::Pong { nonce }),
         Just(Message::Goodbye { reason: GoodbyeReason::Duplicate, detail: String::new() }),
-        push().prop_map(Message::Push),
-        push().prop_map(Message::Push),
-        push().prop_map(Message::Push),
+        push().prop_map(Message::from),
+        push().prop_map(Message::from),
+        (push(), hash()).prop_map(|(push, digest)| {
+            let envelope = Carried::Referring(push.envelope.referring(digest));
+            Message::Push(push.with(envelope))
+        }),
         (salt(), shorts()).prop_map(|(salt, short_ids)| Message::Announce { salt, short_ids }),
-        (proptest::collection::vec(id(), 0..4), salt(), shorts())
-            .prop_map(|(ids, salt, short_ids)| Message::Fetch { ids, salt, short_ids }),
+        (proptest::collection::vec(id(), 0..4), salt(), shorts(), any::<bool>())
+            .prop_map(|(ids, salt, short_ids, whole)| Message::Fetch { ids, salt, short_ids, whole }),
         (id(), any::<u32>(), 0_u32..64).prop_map(|(id, first, count)| Message::ChunkRequest {
             id,
             first,
@@ -272,7 +282,7 @@ proptest! {
                     let hello = Hello {
                         version: 1, version_min: 1, network: "test".into(), incarnation: 1, session: [0; 16],
                         received: 0, rows: 1, record: None,
-keeps_nothing: false, codings: Codings::ALL,
+keeps_nothing: false, codings: Codings::ALL, references: true,
 };
                     let frame = Frame { sequence: 1, ack: 0, ack_bits: 0, message: Message::Hello(hello) };
                     peer.handle(now, Input::Frame { link: LinkId(link), frame, bytes: 1 });

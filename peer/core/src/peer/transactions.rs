@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Peer, Purpose, Timer};
-use crate::envelope::Envelope;
+use crate::envelope::{Carried, Envelope, Referring};
 use crate::event::{Class, Event, EvidenceKind, LoadWhat, Output, Verdict, Verifiable};
 use crate::gossip::intake::{Again, Incoming};
 use crate::gossip::push::{self, Neighbour, Target};
@@ -20,12 +20,17 @@ const REFUSED_FOR: Duration = Duration::from_secs(10 * 60);
 
 impl Peer {
     /// A push came in on a link that has said hello.
-    pub(super) fn pushed(&mut self, link: LinkId, sequence: u64, push: Push, now: Now) {
+    pub(super) fn pushed(&mut self, link: LinkId, sequence: u64, push: Push<Carried>, now: Now) {
         let Some(session) = self.links.get_mut(link) else { return };
         if push.hops <= 1 && push.rows > session.rows {
             session.rows = push.rows;
         }
         let from = session.peer.id;
+        if matches!(push.envelope, Carried::Referring(_)) && self.config.references_after.is_none() {
+            // Not acknowledged: it is not held.
+            return self
+                .fault(link, "a push refers to its certificate, which this peer does not read".to_owned());
+        }
         let (id, header) = (push.envelope.id(), push.envelope.header());
         if header.network != self.config.network {
             let detail = format!("transaction {id} is of network '{}'", header.network);
@@ -78,7 +83,11 @@ impl Peer {
                 if ack.is_none() {
                     self.acknowledge(link, sequence, now.time);
                 }
-                if self.intake.again(push, from, ack) == Again::Joined {
+                let again = match self.resolve(push) {
+                    Ok(push) => self.intake.again(&push, from, ack),
+                    Err(push) => self.intake.again_by(&id, &push, from, ack),
+                };
+                if again == Again::Joined {
                     self.event(Event::Duplicate { from });
                 }
                 self.relay(&id, now);
@@ -88,20 +97,27 @@ impl Peer {
                 if ack.is_none() {
                     self.acknowledge(link, sequence, now.time);
                 }
-                let incoming = Incoming::new(push, from, ack);
+                let mut push = match self.resolve(push) {
+                    Ok(push) => push,
+                    Err(push) => return self.ask_for_whole(link, from, &push, ack, now),
+                };
+                let earlier = self.references.unresolved.arrived(&id, &mut push);
+                let mut incoming = Incoming::new(push, from, ack);
+                incoming.acks.extend(earlier);
                 self.take_in(incoming, known == Known::MaybeHeld, now);
             }
         }
     }
 
     /// It is below the own floor: gone from here, or never held, and not taken. No fault of the one who sent it.
-    fn too_old(&mut self, link: LinkId, sequence: u64, push: &Push, from: PeerId, now: Now) {
+    fn too_old(&mut self, link: LinkId, sequence: u64, push: &Push<Carried>, from: PeerId, now: Now) {
         let key = push.envelope.key();
         // An acknowledged body would count as held.
         if push.body.is_none() {
             self.acknowledge(link, sequence, now.time);
         }
         self.announcers_of(&key.id);
+        self.references.unresolved.forget(&key.id);
         self.sync.arrived(&key.id, false, now.time);
         self.seen.refused(key.id, key.published, now.time + REFUSED_FOR);
         self.event(Event::TooOld { from });
@@ -121,6 +137,7 @@ impl Peer {
             self.wake_for_held_back(now);
             return;
         }
+        self.references.unresolved.forget(&key.id);
         for announcer in self.announcers_of(&key.id) {
             if let Some(session) = self.links.get(announcer) {
                 incoming.holders.push(session.peer.id);
@@ -326,22 +343,29 @@ impl Peer {
         now: Now,
     ) {
         let body = (body.len() <= PUSH_BODY_BYTES_MAX).then_some(body);
+        let reference = self.reference_to(envelope, now);
         for target in targets {
             let (rows, head) = (target.rows, target.head);
             let push = Push { envelope: envelope.clone(), body: body.cloned(), rows, head, hops };
-            self.send_push(target.link, push, 1, now);
+            self.send_push_by(target.link, push, reference.as_ref(), 1, now);
         }
     }
 
-    /// Sends a push. Below the grid it is watched and goes out again where no acknowledgement comes; in the
-    /// grid announcements repair what is lost.
+    /// Sends a push whole: what was sent before may have come to nothing for want of its certificate.
     pub(super) fn send_push(&mut self, link: LinkId, push: Push, sends: u8, now: Now) {
+        self.send_push_by(link, push, None, sends, now);
+    }
+
+    /// Sends a push, by reference where the link's other side reads that. Below the grid it is watched and goes out again
+    /// where no acknowledgement comes; in the grid announcements repair what is lost.
+    fn send_push_by(&mut self, link: LinkId, push: Push, reference: Option<&Referring>, sends: u8, now: Now) {
         let watched = self.pushing_rows <= 1;
         let again = watched.then(|| (Box::new(push.clone()), sends));
         // The acknowledgement of a header alone promises nothing.
         let own = push.body.is_some() && push.envelope.header().origin == self.me;
         let own = own.then(|| push.envelope.id());
-        self.send(link, Class::Push, Message::Push(push));
+        let envelope = self.carried_on(link, &push.envelope, reference, now);
+        self.send(link, Class::Push, Message::Push(push.with(envelope)));
         let Some(session) = self.links.get_mut(link) else { return };
         session.expect_answer(now.time);
         if watched || own.is_some() {

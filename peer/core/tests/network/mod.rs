@@ -104,6 +104,8 @@ pub(crate) struct Node {
     /// Tokens with the holders that they were answered with.
     pub(crate) holders_replies: Vec<(u64, u32)>,
     pub(crate) config: Config,
+    /// What it signs with.
+    pub(crate) certificate: Bytes,
 }
 
 impl Node {
@@ -186,6 +188,7 @@ impl Network {
                 replies: Vec::new(),
                 holders_replies: Vec::new(),
                 config,
+                certificate: Bytes::from_static(b"c"),
             });
         }
         (0..count).for_each(|at| network.start(at));
@@ -387,6 +390,7 @@ impl Network {
     }
 
     fn effect(&mut self, at: usize, output: Output) -> Option<Input> {
+        let certificate = self.nodes[at].certificate.clone();
         let disk = &mut self.nodes[at].disk;
         match output {
             Output::Send { link, mut frame, .. } => {
@@ -417,8 +421,7 @@ impl Network {
             }
             Output::Seal { op, header } => {
                 let signed = Bytes::from(format!("{header:?}"));
-                let envelope =
-                    Envelope::new(header, signed, Bytes::from_static(b"s"), Bytes::from_static(b"c"));
+                let envelope = Envelope::new(header, signed, Bytes::from_static(b"s"), certificate);
                 Some(Input::Sealed { op, result: Ok(Arc::new(envelope)) })
             }
             Output::SealRecord { op, record } => {
@@ -427,7 +430,7 @@ impl Network {
                     signed: Bytes::from(format!("{record:?}")),
                     record,
                     signature: Bytes::from_static(b"s"),
-                    certificate: Bytes::from_static(b"c"),
+                    certificate,
                 };
                 Some(Input::RecordSealed { op, result: Ok(Arc::new(sealed)) })
             }
