@@ -1,5 +1,7 @@
 //! Whole simulations of the shipping core, small enough for every test run.
 
+use std::time::Duration;
+
 use sorcha_peer_sim::network::Conditions;
 use sorcha_peer_sim::plant::Plant;
 use sorcha_peer_sim::report::ReachReport;
@@ -179,6 +181,51 @@ fn views_that_differ_cost_little() {
     let report = scenario.run();
     assert_eq!((report.accepted, report.incomplete), (5, 0), "{report:?}");
     assert!(report.copies_sent < 1.6, "{report:?}");
+}
+
+/// Mean bytes of a push.
+fn push_bytes(report: &ReachReport) -> f64 {
+    let push = report.kinds.iter().find(|kind| kind.kind == "push").expect("there are pushes");
+    push.bytes_per_peer / push.frames_per_peer
+}
+
+#[test]
+fn certificates_by_reference_halve_small_pushes() {
+    let run = |references_after| {
+        let mut scenario = reach(60);
+        scenario.body_bytes = 256;
+        scenario.settings.through_wire = true;
+        scenario.settings.config.references_after = references_after;
+        let report = scenario.run();
+        holds_everything(&report);
+        report
+    };
+    let (whole, referring) = (run(None), run(Some(Duration::ZERO)));
+    let (before, after) = (push_bytes(&whole), push_bytes(&referring));
+    println!("a push of 256 bytes takes {before:.0} bytes whole, {after:.0} by reference");
+    assert!(after < 0.55 * before, "{after:.0} of {before:.0} bytes");
+    assert_eq!(whole.copies_sent, referring.copies_sent);
+}
+
+#[test]
+fn newcomers_and_those_who_do_not_know_a_record_lose_nothing_to_references() {
+    for (cold, views, newcomers) in [(true, 0.0, 0.0), (true, 0.0, 0.3), (false, 0.2, 0.0)] {
+        let mut scenario = reach(40);
+        scenario.cold = cold;
+        scenario.repair_rounds = 2;
+        (scenario.faults.views, scenario.faults.newcomers) = (views, newcomers);
+        scenario.settings.through_wire = true;
+        scenario.settings.config.references_after = Some(Duration::ZERO);
+        let report = scenario.run();
+        assert_eq!((report.accepted, report.incomplete), (5, 0), "{report:?}");
+        assert!(views > 0.0 || report.evidence.is_empty(), "{report:?}");
+        println!(
+            "{:.0} bytes a push, {:.2} copies, evidence {:?}",
+            push_bytes(&report),
+            report.copies_sent,
+            report.evidence
+        );
+    }
 }
 
 #[test]

@@ -13,7 +13,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use sorcha_peer_core::config::Config;
 
 use self::client::Client;
 use self::mix::Mix;
@@ -27,6 +29,9 @@ use crate::world::{Settings, World};
 
 /// One peer in so many is of an older version, which reads plain bodies alone.
 const PLAIN_EVERY: usize = 5;
+
+/// So soon certificates travel by reference: whole and referred to, known and unknown, all within a short run.
+const REFERENCES_AFTER: Duration = Duration::from_secs(1);
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -81,7 +86,9 @@ impl Soak {
         let mix = self.mix_of(seed);
         let plan = plan::plan(seed, &mix);
         let bandwidth_bps = mix.bandwidth_mbps * 1_000_000;
+        let references_after = Some(REFERENCES_AFTER);
         let settings = Settings {
+            config: Config { references_after, ..self.settings.config.clone() },
             seed,
             planted: self.planted,
             checked: true,
