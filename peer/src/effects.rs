@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::wall_now;
 use crate::metrics::Metrics;
-use crate::store::{Store, Stored};
+use crate::store::{Store, WithBody};
 use crate::transport::Transport;
 use crate::verify::SignaturePool;
 
@@ -184,7 +184,7 @@ fn load_chunk(store: &Store, id: TxId, index: u32, packing: bool) -> Option<Load
 
 /// One answer for each id, in order.
 fn load_envelopes(store: &Store, ids: &[TxId], packing: bool) -> Vec<Option<Loaded>> {
-    let loaded = |found: Option<(Stored, Option<Bytes>)>| {
+    let loaded = |found: Option<WithBody>| {
         let (stored, body) = found?;
         let body = body.map(|body| packed(body, packing));
         Some(Loaded::Envelope { envelope: stored.envelope, body })

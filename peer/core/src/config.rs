@@ -82,7 +82,7 @@ impl Default for Config {
             durable: true,
             codings: Codings::ALL,
             // docs/design.md § 3.8. Guess: news of a record is round in a second, the exchange finds what it missed in some more.
-            references_after: Some(Duration::from_secs(60)),
+            references_after: Some(Duration::from_secs(10)),
         }
     }
 }

@@ -114,6 +114,9 @@ pub struct Stored {
     pub received: WallTime,
 }
 
+/// A transaction, and its body where that is small.
+pub type WithBody = (Stored, Option<Bytes>);
+
 /// Figures for status and metrics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StoreStats {
@@ -254,7 +257,7 @@ impl Store {
         &self,
         ids: &[TxId],
         body_bytes_max: u64,
-    ) -> Result<Vec<Option<(Stored, Option<Bytes>)>>, StoreFault> {
+    ) -> Result<Vec<Option<WithBody>>, StoreFault> {
         self.shared.read(|snapshot| {
             let (positions, entries) = (snapshot.open_table(schema::IDS)?, envelope::Reader::new(snapshot)?);
             let read = |id| {

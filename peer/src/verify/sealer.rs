@@ -118,13 +118,12 @@ fn work(waiting: &Waiting, tls: &TlsState) {
 /// One answer for each header, in order.
 fn seal(material: &Material, headers: Vec<Header>) -> Vec<Result<Arc<Envelope>, String>> {
     let encoded: Vec<Bytes> = headers.iter().map(sorcha_peer_wire::encode_header).collect();
-    let fields: Result<Vec<Bytes>, String> = match encoded.as_slice() {
-        [alone] => sign(material, &[TX_DOMAIN, alone].concat()).map(|signature| vec![signature]),
-        _ => {
-            let tree = Tree::over(encoded.iter().map(|signed| TxId::of_header(signed)));
-            sign(material, &tree.message())
-                .map(|der| (0..).zip(&encoded).map(|(index, _)| tree.field(index, &der)).collect())
-        }
+    let fields: Result<Vec<Bytes>, String> = if let [alone] = encoded.as_slice() {
+        sign(material, &[TX_DOMAIN, alone].concat()).map(|signature| vec![signature])
+    } else {
+        let tree = Tree::over(encoded.iter().map(|signed| TxId::of_header(signed)));
+        sign(material, &tree.message())
+            .map(|der| (0..).zip(&encoded).map(|(index, _)| tree.field(index, &der)).collect())
     };
     let fields = match fields {
         Ok(fields) => fields,
