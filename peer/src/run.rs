@@ -190,7 +190,7 @@ pub async fn serve(
         core_config::Start {
             incarnation,
             seed: entropy()?,
-            known: recovered.records,
+            known: recovered.records.into(),
             held: recovered.transactions,
             floor: recovered.floor,
         },

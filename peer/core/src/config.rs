@@ -2,10 +2,9 @@
 //!
 //! Knows no file and no default of the operator's; `peer/config` reads and checks the file.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::envelope::SignedRecord;
+pub use crate::membership::known::Known;
 use crate::payload::Codings;
 use crate::types::{Address, PeerId, WallTime};
 
@@ -109,7 +108,7 @@ pub struct Start {
     /// For the random generator: from entropy in the shipping peer, from the scenario in the simulator.
     pub seed: u64,
     /// Records kept from earlier runs, already verified.
-    pub known: Vec<Arc<SignedRecord>>,
+    pub known: Known,
     /// Transactions in the store.
     pub held: u64,
     /// What was published before this was removed by retention.

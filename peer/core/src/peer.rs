@@ -230,7 +230,7 @@ impl Peer {
             stopping: false,
             config,
         };
-        peer.begin(start.known, now);
+        peer.begin(&start.known, now);
         peer
     }
 

@@ -103,6 +103,9 @@ struct ReachArgs {
     /// Begin with three bootstrap peers instead of all records
     #[arg(long)]
     cold: bool,
+    /// Begin with all links that the grid wants, made without the network (not with --cold or --views)
+    #[arg(long, conflicts_with_all = ["cold", "views"])]
+    warm_start: bool,
     /// Everything random follows from it
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -133,7 +136,7 @@ struct ReachArgs {
 }
 
 /// Flags of a single run, which a scenario file says itself.
-const SINGLE: [&str; 20] = [
+const SINGLE: [&str; 21] = [
     "peers",
     "transactions",
     "warm_up",
@@ -153,6 +156,7 @@ const SINGLE: [&str; 20] = [
     "bandwidth_mbps",
     "heartbeat",
     "cold",
+    "warm_start",
     "seed",
 ];
 
@@ -305,6 +309,7 @@ impl ReachArgs {
             spacing: self.spacing_ms * 1000,
             repair_rounds: self.repair_rounds,
             cold: self.cold,
+            warm_start: self.warm_start,
             faults: Faults {
                 dead: self.dead,
                 nat: self.nat,

@@ -4,7 +4,8 @@
 //! encoded frame. It must not know the protocol: nothing of it is written here a second time. One seed
 //! gives one run, told apart from others by the hash over its trace.
 //!
-//! - [`world`] takes events from the [`queue`] and hands them to [`peers`]; `effects` does what they want.
+//! - [`world`] takes events from the [`queue`] and hands them to [`peers`]; `effects` does what they want; `warm` links them at the start, where
+//!   linking is not what is looked at.
 //! - [`network`], [`disk`] and [`adversary`] are what fails; [`ledger`] counts, [`check`] judges, [`plant`] tests the judge.
 //! - [`scenario`] drives a world; [`report`] and [`cli`] talk to people.
 
@@ -27,4 +28,5 @@ pub mod report;
 pub mod scenario;
 pub mod seal;
 pub mod trace;
+mod warm;
 pub mod world;

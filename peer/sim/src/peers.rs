@@ -109,7 +109,7 @@ pub struct Machine {
     pub gone: bool,
     /// It crashes as soon as this happens at it.
     pub trap: Option<Moment>,
-    /// Effects on their way, and since when.
+    /// Effects on their way, and since when; kept where a checker watches.
     pub asked: BTreeMap<OpId, Micros>,
     /// Where its subscriber stands in the order of arrival.
     pub subscribed: usize,

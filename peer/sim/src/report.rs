@@ -52,6 +52,7 @@ pub struct Conditions {
     pub tcp_loss: f64,
     pub bandwidth_bps: u64,
     pub cold: bool,
+    pub warm_start: bool,
     pub seed: u64,
 }
 
@@ -75,7 +76,7 @@ pub struct ReachReport {
     pub conditions: Conditions,
     /// Transactions accepted.
     pub accepted: usize,
-    /// When links had settled, virtual seconds.
+    /// When links had settled, virtual seconds; with a warm start, when peers were left to the network.
     pub linked_after_s: f64,
     /// Submission until 90 % of live peers hold it durably, ms.
     pub reach_90_ms: Quantiles,
@@ -182,7 +183,11 @@ impl ReachReport {
             ("links per peer, mean / most", format!("{:.1} / {}", self.links_mean, self.links_max)),
             ("largest egress for one transaction", format!("{} frames", self.egress_frames_max)),
             ("frames saved against flooding", format!("{:.1} %", self.saved * 100.0)),
-            ("links settled after", format!("{:.1} s", self.linked_after_s)),
+            if c.warm_start {
+                ("linked at the start", "yes, a warm start".to_owned())
+            } else {
+                ("links settled after", format!("{:.1} s", self.linked_after_s))
+            },
             ("duration, virtual / real", format!("{:.1} s / {:.1} s", self.virtual_s, self.real_s)),
             ("memory at most", format!("{:.0} MiB", self.memory_peak_bytes as f64 / f64::from(1 << 20))),
             ("trace", format!("{} over {} events", self.trace, self.events)),

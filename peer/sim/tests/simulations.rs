@@ -20,6 +20,7 @@ fn reach(peers: usize) -> Reach {
         spacing: 1_000_000,
         repair_rounds: 1,
         cold: false,
+        warm_start: false,
         faults: Faults::default(),
         conditions: Conditions::default(),
         settings: Settings::default(),

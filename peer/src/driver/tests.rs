@@ -117,7 +117,7 @@ impl World {
         let start = config::Start {
             incarnation: recovered.incarnation,
             seed: 7,
-            known: recovered.records,
+            known: recovered.records.into(),
             ..config::Start::default()
         };
         let core = Peer::new(settings, config::Identity { uri }, start, clock.now());

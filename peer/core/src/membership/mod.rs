@@ -3,4 +3,5 @@
 pub(crate) mod bootstrap;
 pub(crate) mod exchange;
 pub(crate) mod failure;
+pub(crate) mod known;
 pub(crate) mod roster;

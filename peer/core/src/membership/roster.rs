@@ -10,6 +10,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::envelope::{Record, SignedRecord};
+use crate::membership::known::Known;
 use crate::message::Fingerprint;
 use crate::types::bounds::ROSTER_MEMBERS_MAX;
 use crate::types::{PeerId, Time, TxId};
@@ -95,20 +96,18 @@ impl Roster {
         }
     }
 
-    /// Fills an empty roster with verified records at once, which is much less work than one by one; of two of one peer's
-    /// the newer counts.
-    pub(crate) fn load(&mut self, records: impl Iterator<Item = Arc<SignedRecord>>, now: Time) {
-        let mut records: Vec<Arc<SignedRecord>> = records.collect();
-        let newer_last = |record: &Arc<SignedRecord>| (record.record.incarnation, record.record.sequence);
-        records.sort_by(|one, other| {
-            one.peer.cmp(&other.peer).then_with(|| newer_last(other).cmp(&newer_last(one)))
+    /// Fills an empty roster with all that is known, but for `me` and for those that leave.
+    pub(crate) fn load(&mut self, known: &Known, me: &PeerId, now: Time) {
+        self.digest = known.digest;
+        let (digest, all) = (&mut self.digest, known.records.iter());
+        let kept = all.filter(|known| {
+            let kept = known.peer != *me && !known.record.leaving;
+            if !kept {
+                digest.remove(&mark(&known.peer, &known.record));
+            }
+            kept
         });
-        records.dedup_by_key(|record| record.peer);
-        records.truncate(ROSTER_MEMBERS_MAX);
-        for record in &records {
-            self.digest.add(&mark(&record.peer, &record.record));
-        }
-        self.members = records.into_iter().map(|record| (record.peer, Member::new(record, now))).collect();
+        self.members = kept.map(|known| (known.peer, Member::new(known.clone(), now))).collect();
     }
 
     /// Takes a verified record.
@@ -247,12 +246,24 @@ mod tests {
     fn many_at_once_make_the_same_as_one_by_one() {
         let records = [record("a", 1, 5), record("b", 1, 1), record("a", 1, 7), record("a", 1, 6)];
         let (mut one, mut other) = (Roster::default(), Roster::default());
-        one.load(records.iter().cloned(), NOW);
+        one.load(&Known::from(records.to_vec()), &PeerId::of_uri("me"), NOW);
         for record in &records {
             other.take(record.clone(), false, NOW);
         }
         assert_eq!((one.len(), one.digest(None)), (2, other.digest(None)));
         assert_eq!(one.get(&records[0].peer).map(|member| member.record.record.sequence), Some(7));
+    }
+
+    #[test]
+    fn neither_oneself_nor_who_leaves_is_loaded() {
+        let mut leaving = (*record("a", 1, 5)).clone();
+        leaving.record.leaving = true;
+        let (stays, me) = (record("b", 1, 1), record("me", 1, 1));
+        let known = Known::from(vec![Arc::new(leaving), stays.clone(), me.clone()]);
+        let (mut one, mut other) = (Roster::default(), Roster::default());
+        one.load(&known, &me.peer, NOW);
+        other.take(stays, false, NOW);
+        assert_eq!((one.len(), one.digest(None)), (1, other.digest(None)));
     }
 
     #[test]

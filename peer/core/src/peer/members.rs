@@ -8,6 +8,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::rows::ToDial;
 use super::{Peer, Phase, Purpose, Timer};
+use crate::config::Known;
 use crate::envelope::{Record, SignedRecord};
 use crate::event::{Class, Event, EvidenceKind, Output, Verdict, Verifiable};
 use crate::gossip::grid;
@@ -29,11 +30,10 @@ pub(super) const DIAL_PAUSE: Duration = Duration::from_millis(25);
 const LEASE_REFRESHES: u32 = 3;
 
 impl Peer {
-    pub(super) fn begin(&mut self, known: Vec<Arc<SignedRecord>>, now: Now) {
+    pub(super) fn begin(&mut self, known: &Known, now: Now) {
         self.config.advertise.truncate(RECORD_ADDRESSES_MAX);
         self.bootstrap.replace(self.config.bootstrap.clone());
-        let members = known.into_iter().filter(|record| record.peer != self.me && !record.record.leaving);
-        self.roster.load(members, now.time);
+        self.roster.load(known, &self.me, now.time);
         self.update_rows(now);
         self.pushing_rows = self.rows;
         self.seal_own(false, now);

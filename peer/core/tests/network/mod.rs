@@ -206,7 +206,7 @@ impl Network {
         let start = Start {
             incarnation: node.disk.incarnation,
             seed: at as u64,
-            known: node.disk.records.values().cloned().collect(),
+            known: node.disk.records.values().cloned().collect::<Vec<_>>().into(),
             held: node.disk.held.len() as u64,
             floor: node.disk.floor,
         };

@@ -33,6 +33,9 @@ pub struct File {
     /// Transactions measured in each run.
     #[serde(default = "transactions")]
     pub transactions: usize,
+    /// Whether links stand from the beginning instead of being made over the network.
+    #[serde(default)]
+    pub warm_start: bool,
     /// Transactions sent before, so that estimates are warm.
     #[serde(default = "warm_up")]
     pub warm_up: usize,
@@ -257,6 +260,9 @@ impl File {
                         churnPerMinute out"
                 .to_owned());
         }
+        if self.warm_start && views > 0.0 {
+            return Err("warmStart makes the links that equal views ask for: leave faults.views out".to_owned());
+        }
         for bar in &self.bars {
             let unmatched = bar.peers.iter().flatten().find(|peers| !self.peers.contains(peers));
             if let Some(peers) = unmatched {
@@ -303,6 +309,7 @@ impl File {
             spacing: self.spacing_ms * 1000,
             repair_rounds: self.repair_rounds,
             cold: false,
+            warm_start: self.warm_start,
             faults: Faults { dead, nat, views, withholding, churn_per_minute, newcomers },
             conditions: Conditions {
                 delay: Delay { mean_ms: delay_ms, sigma: self.sigma },
@@ -371,6 +378,7 @@ mod tests {
             ("drop: 0.2", "drop: 20", "faults.drop: 20 is not within 0 to 0.9"),
             ("peers: [100], ", "peers: [1000], ", "1000 is none of the file's peers"),
             ("drop: 0.2", "views: 0.1, newcomers: 0.1", "nobody can join"),
+            ("faults: { drop: 0.2 }", "warmStart: true\nfaults: { views: 0.1 }", "leave faults.views out"),
             ("peers: [10, 100]", "peers: []", "need one value each"),
         ] {
             let text = GOOD.replace(from, to);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rand::Rng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use sorcha_peer_core::config::Known;
 use sorcha_peer_core::envelope::SignedRecord;
 
 use crate::peers::Withholding;
@@ -55,13 +56,10 @@ impl Faults {
         }
     }
 
-    /// What a peer knows at its start, of all records.
-    pub(super) fn known(&self, peer: usize, all: &[Arc<SignedRecord>], seed: u64) -> Vec<Arc<SignedRecord>> {
-        if self.views <= 0.0 {
-            return all.to_vec();
-        }
+    /// What a peer knows at its start, of all records, where views differ.
+    pub(super) fn known(&self, peer: usize, all: &[Arc<SignedRecord>], seed: u64) -> Known {
         let mut rng = random::child(seed, "views", peer as u64);
-        all.iter().filter(|_| !rng.random_bool(self.views)).cloned().collect()
+        all.iter().filter(|_| !rng.random_bool(self.views)).cloned().collect::<Vec<_>>().into()
     }
 
     /// The row count that a peer sees where `rows` is right; `None`: as it follows from its roster.
@@ -180,6 +178,6 @@ impl Turnover {
 /// Another peer comes, knowing those to begin with; answers its number.
 pub(super) fn join(world: &mut World) -> usize {
     let peer = world.add((0..BOOTSTRAP_PEERS.min(world.machines().len())).collect());
-    world.start(peer, &[]);
+    world.start(peer, &Known::default());
     peer
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use rand::{Rng, RngCore};
+use sorcha_peer_core::config::Known;
 use sorcha_peer_core::types::TxId;
 
 pub use self::faults::Faults;
@@ -47,6 +48,8 @@ pub struct Reach {
     pub repair_rounds: u32,
     /// Peers know three others at first, instead of all records.
     pub cold: bool,
+    /// Links stand from the beginning, made without the network: see [`World::start_linked`].
+    pub warm_start: bool,
     /// What is wrong with peers.
     pub faults: Faults,
     /// The network; faults begin once all are linked.
@@ -76,7 +79,7 @@ impl Reach {
             ..self.settings.clone()
         });
         self.start(&mut world);
-        let linked_after = settle(&mut world);
+        let linked_after = if self.warm_start { world.now() } else { settle(&mut world) };
 
         let live = self.faults.kill(&mut world, seed);
         world.set_conditions(self.conditions);
@@ -149,7 +152,9 @@ impl Reach {
                 .wakes()
                 .iter()
                 .map(|(why, count)| {
-                    let seconds = (world.now() as f64 / 1e6).max(1e-6) * self.peers as f64;
+                    // A warm start wakes nobody.
+                    let awake = world.now() - if self.warm_start { linked_after } else { 0 };
+                    let seconds = (awake as f64 / 1e6).max(1e-6) * self.peers as f64;
                     (format!("{why:?}").to_lowercase(), *count as f64 / seconds)
                 })
                 .collect(),
@@ -229,6 +234,7 @@ impl Reach {
             tcp_loss: self.conditions.tcp_loss,
             bandwidth_bps: self.conditions.bandwidth_bps,
             cold: self.cold,
+            warm_start: self.warm_start,
             seed,
         }
     }
@@ -245,15 +251,22 @@ impl Reach {
         } else {
             (0..self.peers).map(|number| world.first_record(number)).collect()
         };
+        let shared = Known::from(all.clone());
+        let known = |number| {
+            let differ = self.faults.views > 0.0;
+            if differ { self.faults.known(number, &all, seed) } else { shared.clone() }
+        };
+        if self.warm_start {
+            return world.start_linked(known);
+        }
         for number in 0..self.peers {
-            let known = self.faults.known(number, &all, seed);
             if number > 0 {
                 // The first one sees it right.
                 let rows = world.machines()[0].core.as_ref().map_or(1, |core| core.status().rows);
                 let rows = self.faults.rows(number, rows, seed);
                 world.let_see_rows(number, rows);
             }
-            world.start(number, &known);
+            world.start(number, &known(number));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
+use sorcha_peer_core::config::Known;
 use sorcha_peer_core::event::Input;
 use sorcha_peer_core::types::Address;
 
@@ -82,7 +83,7 @@ fn begin(world: &mut World, mix: &Mix, seed: u64) {
         world.corrupt(number, Adversary::new(malices.clone(), rng));
     }
     for number in 0..first_late {
-        world.start(number, &[]);
+        world.start(number, &Known::default());
     }
 }
 
@@ -91,7 +92,7 @@ fn apply(world: &mut World, client: &mut Client, act: Act) {
     let trouble = |world: &World, peer: usize| world.machines()[peer].disk.trouble();
     match act {
         Act::Submit(draft) => client.submit(world, draft),
-        Act::Join(peer) => world.start(peer, &[]),
+        Act::Join(peer) => world.start(peer, &Known::default()),
         Act::Crash { peer, silent } => world.crash(peer, silent),
         Act::Trap { peer, moment } => world.set_trap(peer, moment),
         Act::Stop(peer) => {
@@ -132,7 +133,7 @@ fn apply(world: &mut World, client: &mut Client, act: Act) {
 
 fn come_back(world: &mut World, client: &mut Client, peer: usize) {
     if !world.machines()[peer].runs() && !world.machines()[peer].gone {
-        world.start(peer, &[]);
+        world.start(peer, &Known::default());
         client.retry(world, peer);
     }
 }

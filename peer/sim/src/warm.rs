@@ -1,0 +1,222 @@
+//! A warm start: links stand from the beginning as they do in a network that has run for a while.
+//!
+//! The shipping core makes them, from its ordinary inputs: it dials whom its grid wants, both sides say hello with equal
+//! rosters, measure their round trip and reconcile. What is left out is the way in between. All peers take steps together; in
+//! each a peer takes, one after another, what others sent it in the step before, so that its memory is touched once per step
+//! and not once per frame. Effects are answered on the spot. A pong comes after the pair's round trip, which makes
+//! the estimates what they would be. Nothing is shed, and no transaction may be under way.
+
+use std::collections::VecDeque;
+
+use sorcha_peer_core::event::{DialError, Input, LinkUp, Output, Rung};
+use sorcha_peer_core::message::{Frame, LinkPeer, Message};
+use sorcha_peer_core::peer::Peer;
+use sorcha_peer_core::types::{Address, LinkId, OpId};
+
+use crate::peers::number_of;
+use crate::queue::Micros;
+use crate::seal;
+use crate::trace::Mark;
+use crate::world::{TICKS_AT_ONE_TIME_MAX, World};
+
+/// It takes this long at least: by then the higher of two ids dials too.
+const LEAST: Micros = 3_000_000;
+/// It takes this long at most: rounds of reconciliation on new links follow one another, 64 at most.
+const MOST: Micros = 120_000_000;
+/// What is left to the network as it runs: frames per peer and step below which links and rounds are done, and only what
+/// happens now and then goes on. Guess.
+const REST_PER_PEER: f64 = 0.25;
+
+/// What a peer is given in a step.
+#[derive(Debug)]
+enum Given {
+    /// By its own machine.
+    Own(Input),
+    /// At this end of a link.
+    At(LinkId, Input),
+}
+
+/// What peers have sent each other in this step, by receiver, and pings of the peer that has its turn.
+#[derive(Debug, Default)]
+struct Post {
+    next: Vec<Vec<Given>>,
+    pings: Vec<(Micros, LinkId, u64)>,
+}
+
+impl World {
+    /// Lets peers that were booted, and have sent nothing yet, link.
+    pub(crate) fn link_at_once(&mut self) {
+        let began = self.now;
+        // A dial takes two round trips, and a pause follows it.
+        let step = (self.network.conditions().delay.mean_ms * 4_000.0) as Micros + 25_000;
+        let mut clocks = vec![began; self.machines.len()];
+        let mut given: Vec<Vec<Given>> = self.machines.iter().map(|_| Vec::new()).collect();
+        let mut post = Post { next: self.machines.iter().map(|_| Vec::new()).collect(), pings: Vec::new() };
+        let rest = (self.machines.len() as f64 * REST_PER_PEER) as usize;
+        for at in (began..began + MOST).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {
+            let handed: usize = given.iter().map(Vec::len).sum();
+            if at >= began + LEAST && handed <= rest {
+                break;
+            }
+            for peer in 0..self.machines.len() {
+                clocks[peer] = clocks[peer].max(at);
+                let end = clocks[peer].max(at + step / 2);
+                clocks[peer] = self.take_turn(peer, clocks[peer], end, &mut given[peer], &mut post);
+            }
+            std::mem::swap(&mut given, &mut post.next);
+        }
+        self.now = clocks.into_iter().max().unwrap_or(began);
+        // What is under way goes on in the network.
+        for (peer, given) in given.into_iter().enumerate() {
+            for given in given {
+                if let Some(input) = self.opened(given) {
+                    self.handle(peer, input);
+                }
+            }
+            self.plan_wake(peer);
+        }
+    }
+
+    /// One step of one peer; answers its clock's reading afterwards.
+    fn take_turn(
+        &mut self,
+        peer: usize,
+        at: Micros,
+        end: Micros,
+        given: &mut Vec<Given>,
+        post: &mut Post,
+    ) -> Micros {
+        self.take(peer, at, None, post);
+        for given in given.drain(..) {
+            if let Some(input) = self.opened(given) {
+                if let Input::LinkUp(up) = &input {
+                    self.trace.add(at, Mark::Link, peer, up.link.0 << 1 | 1);
+                }
+                self.take(peer, at, Some(input), post);
+            }
+        }
+        let mut clock = end;
+        for _ in 0..TICKS_AT_ONE_TIME_MAX {
+            let mut pings = std::mem::take(&mut post.pings);
+            pings.sort_unstable();
+            for (back, link, nonce) in pings.drain(..) {
+                clock = clock.max(back);
+                // Number 0 asks for no acknowledgement: the other side has not really spoken.
+                let pong = Frame { sequence: 0, ack: 0, ack_bits: 0, message: Message::Pong { nonce } };
+                let bytes = sorcha_peer_wire::frame_len(&pong) as u32;
+                self.take(peer, back, Some(Input::Frame { link, frame: pong, bytes }), post);
+            }
+            let machine = &self.machines[peer];
+            let deadline = machine.core.as_ref().and_then(Peer::poll_deadline);
+            if deadline.is_none_or(|(time, _)| machine.at(time) > clock) {
+                return clock;
+            }
+            self.take(peer, clock, Some(Input::Tick), post);
+        }
+        clock
+    }
+
+    /// What is given, unless it comes on a link that has ended.
+    fn opened(&mut self, given: Given) -> Option<Input> {
+        let (link, input) = match given {
+            Given::Own(input) => return Some(input),
+            Given::At(link, input) => (link, input),
+        };
+        match input {
+            Input::LinkUp(_) => self.network.set_open(link, true),
+            _ if !self.network.is_open(link) => return None,
+            Input::LinkDown { .. } => self.network.set_open(link, false),
+            _ => {}
+        }
+        Some(input)
+    }
+
+    /// Hands a peer an input, and lets its effects happen.
+    fn take(&mut self, peer: usize, at: Micros, input: Option<Input>, post: &mut Post) {
+        let mut inputs: VecDeque<Input> = input.into_iter().collect();
+        loop {
+            if let Some(input) = inputs.pop_front() {
+                let machine = &mut self.machines[peer];
+                let now = machine.now(at);
+                let Some(core) = &mut machine.core else { return };
+                core.handle(now, input);
+            }
+            while let Some(output) = self.machines[peer].core.as_mut().and_then(Peer::poll_output) {
+                inputs.extend(self.done(peer, at, output, post));
+            }
+            if inputs.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Does what a peer wants done; answers effects that are answered at once.
+    fn done(&mut self, peer: usize, at: Micros, output: Output, post: &mut Post) -> Option<Input> {
+        match output {
+            Output::Send { link, frame, .. } => self.hand_over(peer, at, link, frame, post),
+            Output::Dial { op, address, .. } => return self.connect(peer, op, address, post),
+            Output::Close { link, reason } if self.network.is_open(link) => {
+                self.network.set_open(link, false);
+                self.trace.add(at, Mark::Link, peer, link.0 << 1);
+                let far = Input::LinkDown {
+                    link: LinkId(link.0 ^ 1),
+                    reason: "closed by the other side".into(),
+                };
+                post.next[self.network.other(link)].push(Given::At(LinkId(link.0 ^ 1), far));
+                post.next[peer].push(Given::Own(Input::LinkDown { link, reason }));
+            }
+            Output::Close { .. } => {}
+            Output::SealRecord { op, record } => {
+                let record = seal::record(record, &self.machines[peer].certificate);
+                return Some(Input::RecordSealed { op, result: Ok(record) });
+            }
+            Output::Verify { op, item } => {
+                return Some(Input::Verified { op, verdict: seal::verdict(&item) });
+            }
+            Output::Inspect { op, queries } => {
+                let views = self.machines[peer].disk.store().inspect(&queries);
+                return Some(Input::Inspected { op, views });
+            }
+            other => self.effect(peer, other),
+        }
+        None
+    }
+
+    fn hand_over(&mut self, peer: usize, at: Micros, link: LinkId, frame: Frame, post: &mut Post) {
+        if !self.network.is_open(link) {
+            return;
+        }
+        let to = self.network.other(link);
+        match frame.message {
+            Message::Ping { nonce } => post.pings.push((at + self.network.round_trip(peer, to), link, nonce)),
+            // Nobody waits for one: no transaction is under way.
+            Message::Ack => {}
+            Message::Records { .. } if self.settings.records_frozen => {}
+            _ => {
+                let link = LinkId(link.0 ^ 1);
+                let bytes = sorcha_peer_wire::frame_len(&frame) as u32;
+                post.next[to].push(Given::At(link, Input::Frame { link, frame, bytes }));
+            }
+        }
+    }
+
+    fn connect(&mut self, peer: usize, op: OpId, address: Address, post: &mut Post) -> Option<Input> {
+        let target = number_of(&address)
+            .filter(|target| self.machines.get(*target).is_some_and(|to| to.runs() && !to.behind_nat));
+        let Some(target) = target else {
+            let error = DialError::Unreachable(format!("{address}: no answer"));
+            return Some(Input::DialFailed { op, error });
+        };
+        let link = self.network.link(peer, target);
+        let source = Address::new(format!("{}.source", self.machines[peer].address));
+        for (to, link, dial, other, address) in
+            [(peer, link, Some(op), target, address), (target, LinkId(link.0 ^ 1), None, peer, source)]
+        {
+            let other = &self.machines[other];
+            let peer = LinkPeer { id: other.id, uri: other.identity.uri.clone() };
+            let up = LinkUp { link, dial, peer, address, rung: Rung::Stream };
+            post.next[to].push(Given::At(link, Input::LinkUp(up)));
+        }
+        None
+    }
+}
