@@ -3,7 +3,7 @@
 //! Its parts: `peer/links` (a link's life), `peer/held` (what others hold, drains), `peer/members` (records, dialling, forgetting), `peer/rows` (the row count), `peer/submit`
 //! (local transactions), `peer/transactions` (others' transactions), `peer/repair` (announcements, fetches,
 //! chunks), `peer/references` (certificates that are referred to), `peer/reconcile` (rounds of sync), `peer/retain` (retention), `peer/sizes` and `peer/views` (what it shows of
-//! itself).
+//! itself), `peer/timers` (deadlines).
 
 #[cfg(test)]
 mod faults;
@@ -19,6 +19,7 @@ mod sizes;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod transactions;
 mod views;
 
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use self::timers::{Timer, Timers};
 use crate::admit::Admission;
 use crate::config::{Config, Identity, Start};
 use crate::envelope::SignedRecord;
@@ -78,45 +80,6 @@ enum Purpose {
     AnswerSync { link: LinkId, side: Side, number: u64, ranges: Vec<SyncRange>, listed: Vec<Listed> },
 }
 
-/// Deadlines that the façade keeps, each for one purpose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
-    Dial,
-    Liveness,
-    News,
-    Exchange,
-    Acks,
-    Resend,
-    Announce,
-    Fetch,
-    Bodies,
-    HeldBack,
-    SyncPeriodic,
-    SyncRound,
-    Outbox,
-    Drain,
-    Holders,
-    Quarantine,
-    Forget,
-    Retention,
-}
-
-impl Timer {
-    fn wake(self) -> Wake {
-        match self {
-            Self::Dial => Wake::Dial,
-            Self::Liveness => Wake::Liveness,
-            Self::News | Self::Exchange => Wake::PeerExchange,
-            Self::Acks | Self::Resend | Self::Announce | Self::Fetch | Self::Bodies | Self::HeldBack => {
-                Wake::Gossip
-            }
-            Self::SyncPeriodic | Self::SyncRound | Self::Outbox | Self::Drain | Self::Holders => Wake::Sync,
-            Self::Forget | Self::Quarantine => Wake::Membership,
-            Self::Retention => Wake::Retention,
-        }
-    }
-}
-
 /// Whether the peer still takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -139,7 +102,7 @@ pub struct Peer {
     outputs: VecDeque<Output>,
     ops: BTreeMap<OpId, Purpose>,
     last_op: u64,
-    timers: BTreeMap<Timer, Time>,
+    timers: Timers,
     links: Links,
     bootstrap: Bootstrap,
     roster: Roster,
@@ -197,7 +160,7 @@ impl Peer {
             outputs: VecDeque::new(),
             ops: BTreeMap::new(),
             last_op: 0,
-            timers: BTreeMap::new(),
+            timers: Timers::default(),
             links: Links::default(),
             bootstrap: Bootstrap::default(),
             roster: Roster::default(),
@@ -304,7 +267,7 @@ impl Peer {
 
     /// When `handle` wants to be called with [`Input::Tick`] at the latest, and why.
     pub fn poll_deadline(&self) -> Option<(Time, Wake)> {
-        self.timers.iter().map(|(timer, at)| (*at, timer.wake())).min()
+        self.timers.next()
     }
 
     /// The peer at a glance.
@@ -318,10 +281,8 @@ impl Peer {
     }
 
     fn tick(&mut self, now: Now) {
-        let due: Vec<Timer> =
-            self.timers.iter().filter(|(_, at)| **at <= now.time).map(|(timer, _)| *timer).collect();
-        for timer in due {
-            self.timers.remove(&timer);
+        for timer in self.timers.due(now.time) {
+            self.timers.clear(timer);
             match timer {
                 Timer::Dial => self.dial(now),
                 Timer::Liveness => self.check_liveness(now),
@@ -347,8 +308,7 @@ impl Peer {
 
     /// The timer fires at the earlier of `at` and what it was set to.
     fn set(&mut self, timer: Timer, at: Time) {
-        let entry = self.timers.entry(timer).or_insert(at);
-        *entry = at.min(*entry);
+        self.timers.set(timer, at);
     }
 
     fn set_opt(&mut self, timer: Timer, at: Option<Time>) {

@@ -65,8 +65,23 @@ pub struct Now {
 macro_rules! id_of_32_bytes {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash)]
         pub struct $name([u8; 32]);
+
+        impl Ord for $name {
+            /// By bytes. The first eight nearly always decide, and are compared as one number.
+            #[inline]
+            fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+                self.prefix().cmp(&other.prefix()).then_with(|| self.0.cmp(&other.0))
+            }
+        }
+
+        impl PartialOrd for $name {
+            #[inline]
+            fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+                Some(self.cmp(other))
+            }
+        }
 
         impl $name {
             /// From its 32 bytes.
@@ -85,6 +100,7 @@ macro_rules! id_of_32_bytes {
             }
 
             /// The first 8 bytes as a number: for spreading, never for identity.
+            #[inline]
             pub fn prefix(&self) -> u64 {
                 u64::from_be_bytes([
                     self.0[0], self.0[1], self.0[2], self.0[3], self.0[4], self.0[5], self.0[6], self.0[7],

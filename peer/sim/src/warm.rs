@@ -1,8 +1,8 @@
 //! A warm start: links stand from the beginning as they do in a network that has run for a while.
 //!
 //! The shipping core makes them, from its ordinary inputs: it dials whom its grid wants, both sides say hello with equal
-//! rosters, measure their round trip and reconcile. What is left out is the way in between. All peers take steps together; in
-//! each a peer takes, one after another, what others sent it in the step before, so that its memory is touched once per step
+//! rosters, measure their round trip and reconcile. What is left out is the way in between. Peers take turns; in each
+//! a peer takes, one after another, what the others have sent it since its last, so that its memory is touched once per turn
 //! and not once per frame. Effects are answered on the spot. A pong comes after the pair's round trip, which makes
 //! the estimates what they would be. Nothing is shed, and no transaction may be under way.
 
@@ -36,11 +36,20 @@ enum Given {
     At(LinkId, Input),
 }
 
-/// What peers have sent each other in this step, by receiver, and pings of the peer that has its turn.
+/// What waits for peers' next turns, and pings of the peer that has its turn.
 #[derive(Debug, Default)]
 struct Post {
-    next: Vec<Vec<Given>>,
+    given: Vec<Vec<Given>>,
+    /// How much was put in since the last step began.
+    handed: usize,
     pings: Vec<(Micros, LinkId, u64)>,
+}
+
+impl Post {
+    fn put(&mut self, peer: usize, given: Given) {
+        self.given[peer].push(given);
+        self.handed += 1;
+    }
 }
 
 impl World {
@@ -50,24 +59,23 @@ impl World {
         // A dial takes two round trips, and a pause follows it.
         let step = (self.network.conditions().delay.mean_ms * 4_000.0) as Micros + 25_000;
         let mut clocks = vec![began; self.machines.len()];
-        let mut given: Vec<Vec<Given>> = self.machines.iter().map(|_| Vec::new()).collect();
-        let mut post = Post { next: self.machines.iter().map(|_| Vec::new()).collect(), pings: Vec::new() };
+        let mut post =
+            Post { given: self.machines.iter().map(|_| Vec::new()).collect(), ..Post::default() };
         let rest = (self.machines.len() as f64 * REST_PER_PEER) as usize;
         for at in (began..began + MOST).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {
-            let handed: usize = given.iter().map(Vec::len).sum();
-            if at >= began + LEAST && handed <= rest {
+            if at >= began + LEAST && post.handed <= rest {
                 break;
             }
+            post.handed = 0;
             for peer in 0..self.machines.len() {
                 clocks[peer] = clocks[peer].max(at);
                 let end = clocks[peer].max(at + step / 2);
-                clocks[peer] = self.take_turn(peer, clocks[peer], end, &mut given[peer], &mut post);
+                clocks[peer] = self.take_turn(peer, clocks[peer], end, &mut post);
             }
-            std::mem::swap(&mut given, &mut post.next);
         }
         self.now = clocks.into_iter().max().unwrap_or(began);
         // What is under way goes on in the network.
-        for (peer, given) in given.into_iter().enumerate() {
+        for (peer, given) in post.given.into_iter().enumerate() {
             for given in given {
                 if let Some(input) = self.opened(given) {
                     self.handle(peer, input);
@@ -77,17 +85,10 @@ impl World {
         }
     }
 
-    /// One step of one peer; answers its clock's reading afterwards.
-    fn take_turn(
-        &mut self,
-        peer: usize,
-        at: Micros,
-        end: Micros,
-        given: &mut Vec<Given>,
-        post: &mut Post,
-    ) -> Micros {
+    /// One peer's turn in a step; answers its clock's reading afterwards.
+    fn take_turn(&mut self, peer: usize, at: Micros, end: Micros, post: &mut Post) -> Micros {
         self.take(peer, at, None, post);
-        for given in given.drain(..) {
+        for given in std::mem::take(&mut post.given[peer]) {
             if let Some(input) = self.opened(given) {
                 if let Input::LinkUp(up) = &input {
                     self.trace.add(at, Mark::Link, peer, up.link.0 << 1 | 1);
@@ -162,8 +163,8 @@ impl World {
                     link: LinkId(link.0 ^ 1),
                     reason: "closed by the other side".into(),
                 };
-                post.next[self.network.other(link)].push(Given::At(LinkId(link.0 ^ 1), far));
-                post.next[peer].push(Given::Own(Input::LinkDown { link, reason }));
+                post.put(self.network.other(link), Given::At(LinkId(link.0 ^ 1), far));
+                post.put(peer, Given::Own(Input::LinkDown { link, reason }));
             }
             Output::Close { .. } => {}
             Output::SealRecord { op, record } => {
@@ -195,7 +196,7 @@ impl World {
             _ => {
                 let link = LinkId(link.0 ^ 1);
                 let bytes = sorcha_peer_wire::frame_len(&frame) as u32;
-                post.next[to].push(Given::At(link, Input::Frame { link, frame, bytes }));
+                post.put(to, Given::At(link, Input::Frame { link, frame, bytes }));
             }
         }
     }
@@ -215,7 +216,7 @@ impl World {
             let other = &self.machines[other];
             let peer = LinkPeer { id: other.id, uri: other.identity.uri.clone() };
             let up = LinkUp { link, dial, peer, address, rung: Rung::Stream };
-            post.next[to].push(Given::At(link, Input::LinkUp(up)));
+            post.put(to, Given::At(link, Input::LinkUp(up)));
         }
         None
     }

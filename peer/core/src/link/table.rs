@@ -18,6 +18,8 @@ pub(crate) struct Links {
     /// Links with an acknowledgement to be sent, by the time when it is due; one entry for each link at most, and it may
     /// have gone with another frame since.
     acks_due: BTreeSet<(Time, LinkId)>,
+    /// Links that may not have said hello yet: those that have not are among them.
+    greeting: Vec<LinkId>,
     mean_rtt_us: u64,
 }
 
@@ -34,12 +36,14 @@ pub(crate) enum Standing {
 
 impl Links {
     pub(crate) fn insert(&mut self, session: Session) {
+        self.greeting.push(session.link);
         self.sessions.insert(session.link, session);
     }
 
     /// Takes a session out; its peer has no standing link any more if it was that.
     pub(crate) fn remove(&mut self, link: LinkId) -> Option<Session> {
         let session = self.sessions.remove(&link)?;
+        self.greeting.retain(|greeting| *greeting != link);
         self.release(&session.peer.id, link);
         Some(session)
     }
@@ -81,7 +85,8 @@ impl Links {
 
     /// Peers whose link is about to say hello, or that have one that stands, by id.
     pub(crate) fn reached(&self) -> Vec<PeerId> {
-        let greeting = self.sessions.values().filter(|session| session.phase == Phase::Greeting);
+        let greeting = self.greeting.iter().filter_map(|link| self.sessions.get(link));
+        let greeting = greeting.filter(|session| session.phase == Phase::Greeting);
         let mut reached: Vec<PeerId> =
             self.standing.keys().copied().chain(greeting.map(|session| session.peer.id)).collect();
         reached.sort_unstable();
@@ -151,6 +156,7 @@ impl Links {
 
     /// The link has said hello: decides which link stands for its peer.
     pub(crate) fn settle(&mut self, me: &PeerId, link: LinkId) -> Option<Standing> {
+        self.greeting.retain(|greeting| *greeting != link);
         let new = self.sessions.get(&link)?;
         let peer = new.peer.id;
         let Some(old) = self.standing.get(&peer).and_then(|old| self.sessions.get(old)) else {

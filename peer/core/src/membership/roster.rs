@@ -70,6 +70,8 @@ pub(crate) struct Roster {
     members: BTreeMap<PeerId, Member>,
     tombstones: BTreeMap<PeerId, Tombstone>,
     digest: Fingerprint,
+    /// No member's record came before this.
+    oldest: Time,
 }
 
 impl Roster {
@@ -99,6 +101,7 @@ impl Roster {
     /// Fills an empty roster with all that is known, but for `me` and for those that leave.
     pub(crate) fn load(&mut self, known: &Known, me: &PeerId, now: Time) {
         self.digest = known.digest;
+        self.oldest = now;
         let (digest, all) = (&mut self.digest, known.records.iter());
         let kept = all.filter(|known| {
             let kept = known.peer != *me && !known.record.leaving;
@@ -171,7 +174,11 @@ impl Roster {
     }
 
     /// Members without a sign in this long: their record was renewed neither directly nor through others.
-    pub(crate) fn stale(&self, now: Time, lease: Duration) -> Vec<PeerId> {
+    pub(crate) fn stale(&mut self, now: Time, lease: Duration) -> Vec<PeerId> {
+        if now.since(self.oldest) < lease {
+            return Vec::new();
+        }
+        self.oldest = self.members.values().map(|member| member.heard).min().unwrap_or(now);
         self.members
             .iter()
             .filter(|(_, member)| now.since(member.heard) >= lease)

@@ -31,7 +31,7 @@ const RETRY_LINKS_MAX: usize = 8;
 impl Peer {
     /// Another peer holds these transactions of this one's.
     pub(super) fn confirmed(&mut self, peer: &PeerId, ids: &[TxId]) {
-        if !self.keeps(peer) {
+        if ids.is_empty() || !self.keeps(peer) {
             return;
         }
         for id in ids {

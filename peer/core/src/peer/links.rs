@@ -9,8 +9,8 @@ use super::{Peer, Phase, Timer};
 use crate::event::{Class, DialError, Event, EvidenceKind, LinkUp, Output};
 use crate::link::session::{ACK_DELAY, ACK_DELAY_LAZY, Liveness, Opening, Phase as LinkPhase, Session};
 use crate::link::table::Standing;
-use crate::message::{Frame, GoodbyeReason, Hello, LinkPeer, Message};
-use crate::types::{LinkId, Now, OpId, Time};
+use crate::message::{Frame, GoodbyeReason, Hello, Message};
+use crate::types::{LinkId, Now, OpId, PeerId, Time};
 
 /// Protocol version spoken, and the lowest accepted.
 const VERSION: u32 = 1;
@@ -87,7 +87,7 @@ impl Peer {
         }
         self.confirmed(&from, &landed.own);
         let Some(session) = self.links.get(link) else { return };
-        let (peer, greeting) = (session.peer.clone(), session.phase == LinkPhase::Greeting);
+        let (peer, greeting) = (session.peer.id, session.phase == LinkPhase::Greeting);
         match frame.message {
             Message::Hello(hello) if greeting => {
                 self.acknowledge(link, frame.sequence, now.time);
@@ -102,12 +102,12 @@ impl Peer {
                     matches!(message, Message::Announce { .. } | Message::Ping { .. } | Message::Pong { .. });
                 let delay = if lazy { ACK_DELAY_LAZY } else { ACK_DELAY };
                 self.acknowledge_within(link, frame.sequence, delay, now.time);
-                self.message(link, &peer, message, now);
+                self.message(link, peer, message, now);
             }
         }
     }
 
-    fn message(&mut self, link: LinkId, peer: &LinkPeer, message: Message, now: Now) {
+    fn message(&mut self, link: LinkId, peer: PeerId, message: Message, now: Now) {
         match message {
             Message::Ping { nonce } => self.send(link, Class::Control, Message::Pong { nonce }),
             Message::Pong { nonce } => {
@@ -122,15 +122,15 @@ impl Peer {
             }
             Message::ChunkRequest { id, first, count } => self.chunks_asked(link, id, first, count),
             Message::Chunk { id, index, data, proof } => {
-                self.chunk(peer.id, id, index, &data, &proof, now);
+                self.chunk(peer, id, index, &data, &proof, now);
             }
-            Message::Garbled { id, chunk, detail } => self.garbled(peer.id, id, chunk, &detail, now),
-            Message::Unavailable { ids } => self.unavailable(peer.id, &ids, now),
+            Message::Garbled { id, chunk, detail } => self.garbled(peer, id, chunk, &detail, now),
+            Message::Unavailable { ids } => self.unavailable(peer, &ids, now),
             Message::HoldsRequest { ids } => self.holds_asked(link, ids),
-            Message::Holds { ids } => self.holds_said(&peer.id, &ids, now),
+            Message::Holds { ids } => self.holds_said(&peer, &ids, now),
             Message::RecordsRequest { limit, digest } => self.records_asked(link, limit, &digest, now),
-            Message::Records { records, news } => self.records(peer.id, records, news),
-            Message::Sync(sync) => self.sync_said(link, peer.id, sync, now),
+            Message::Records { records, news } => self.records(peer, records, news),
+            Message::Sync(sync) => self.sync_said(link, peer, sync, now),
             Message::Hello(_) => self.fault(link, "a second hello came".to_owned()),
             Message::Push(_) | Message::Goodbye { .. } | Message::Ack | Message::Unknown => {}
         }
@@ -263,7 +263,7 @@ impl Peer {
         self.close_quietly(link, format!("the other side said goodbye ({reason:?}): {detail}"));
     }
 
-    fn hold(&mut self, peer: crate::types::PeerId, until: Time) {
+    fn hold(&mut self, peer: PeerId, until: Time) {
         self.contacts.renewed(&peer, until);
         self.bootstrap.lost(&peer, until);
     }

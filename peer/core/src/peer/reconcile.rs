@@ -56,7 +56,7 @@ impl Peer {
                 self.open_round(link, now);
             }
         }
-        self.timers.remove(&Timer::SyncRound);
+        self.timers.clear(Timer::SyncRound);
         self.set_opt(Timer::SyncRound, self.sync.next_timeout());
     }
 

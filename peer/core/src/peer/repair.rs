@@ -53,6 +53,11 @@ impl Peer {
                 (if session.reachable { lot } else { lot.min(rng.random()) }, session.link)
             })
             .collect();
+        let later = announce::later_links(self.misses.is_lossy());
+        if lots.len() > first + later {
+            lots.select_nth_unstable(first + later);
+            lots.truncate(first + later);
+        }
         lots.sort_unstable();
         let mut links = lots.into_iter().map(|(_, link)| link);
         let salt = announce::salt(&self.config.network, now.wall);
@@ -60,7 +65,7 @@ impl Peer {
         for link in links.by_ref().take(first) {
             self.announcements.add(link, salt, short, now.time);
         }
-        let later = links.take(announce::later_links(self.misses.is_lossy())).collect();
+        let later = links.take(later).collect();
         self.announcements.add_later(id, later, now.time + self.wave_interval());
         self.wake_for_announcements();
     }
@@ -70,7 +75,7 @@ impl Peer {
     }
 
     fn wake_for_announcements(&mut self) {
-        self.timers.remove(&Timer::Announce);
+        self.timers.clear(Timer::Announce);
         self.set_opt(Timer::Announce, self.announcements.next());
     }
 
@@ -284,7 +289,7 @@ impl Peer {
             let (id, first, count) = (request.id, request.first, request.count);
             self.send(request.link, Class::Control, Message::ChunkRequest { id, first, count });
         }
-        self.timers.remove(&Timer::Bodies);
+        self.timers.clear(Timer::Bodies);
         self.set_opt(Timer::Bodies, self.bodies.next(now.time));
     }
 

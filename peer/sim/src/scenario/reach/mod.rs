@@ -260,7 +260,7 @@ impl Reach {
             return world.start_linked(known);
         }
         for number in 0..self.peers {
-            if number > 0 {
+            if number > 0 && self.faults.views > 0.0 {
                 // The first one sees it right.
                 let rows = world.machines()[0].core.as_ref().map_or(1, |core| core.status().rows);
                 let rows = self.faults.rows(number, rows, seed);
