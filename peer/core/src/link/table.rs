@@ -13,7 +13,8 @@ use crate::types::{LinkId, PeerId, Time};
 /// Sessions by link, standing links by peer.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
-    sessions: BTreeMap<LinkId, Session>,
+    /// Boxed: a tree's nodes are half empty, and some hundred bytes of a session would be so too.
+    sessions: BTreeMap<LinkId, Box<Session>>,
     standing: BTreeMap<PeerId, LinkId>,
     /// Links with an acknowledgement to be sent, by the time when it is due; one entry for each link at most, and it may
     /// have gone with another frame since.
@@ -37,7 +38,7 @@ pub(crate) enum Standing {
 impl Links {
     pub(crate) fn insert(&mut self, session: Session) {
         self.greeting.push(session.link);
-        self.sessions.insert(session.link, session);
+        self.sessions.insert(session.link, Box::new(session));
     }
 
     /// Takes a session out; its peer has no standing link any more if it was that.
@@ -45,7 +46,7 @@ impl Links {
         let session = self.sessions.remove(&link)?;
         self.greeting.retain(|greeting| *greeting != link);
         self.release(&session.peer.id, link);
-        Some(session)
+        Some(*session)
     }
 
     /// The link stands for its peer no longer.
@@ -56,21 +57,21 @@ impl Links {
     }
 
     pub(crate) fn get(&self, link: LinkId) -> Option<&Session> {
-        self.sessions.get(&link)
+        self.sessions.get(&link).map(Box::as_ref)
     }
 
     pub(crate) fn get_mut(&mut self, link: LinkId) -> Option<&mut Session> {
-        self.sessions.get_mut(&link)
+        self.sessions.get_mut(&link).map(Box::as_mut)
     }
 
     /// The standing link to a peer.
     pub(crate) fn of(&self, peer: &PeerId) -> Option<&Session> {
-        self.sessions.get(self.standing.get(peer)?)
+        self.get(*self.standing.get(peer)?)
     }
 
     /// The standing link to a peer.
     pub(crate) fn of_mut(&mut self, peer: &PeerId) -> Option<&mut Session> {
-        self.sessions.get_mut(self.standing.get(peer)?)
+        self.get_mut(*self.standing.get(peer)?)
     }
 
     /// All sessions, whatever their phase.
@@ -99,7 +100,7 @@ impl Links {
 
     /// Standing links in the order of their peers' ids.
     pub(crate) fn standing(&self) -> impl Iterator<Item = &Session> {
-        self.standing.values().filter_map(|link| self.sessions.get(link))
+        self.standing.values().filter_map(|link| self.get(*link))
     }
 
     pub(crate) fn ids(&self) -> Vec<LinkId> {
@@ -107,7 +108,7 @@ impl Links {
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
-        self.sessions.values_mut()
+        self.sessions.values_mut().map(Box::as_mut)
     }
 
     /// A frame may be acknowledged. Answers the acknowledgements that are due at once.
