@@ -151,9 +151,11 @@ mod tests {
     use super::*;
 
     proptest! {
+        // A queue that passes through seconds of empty slots takes a while in an unoptimised build.
+        #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn a_calendar_keeps_the_order_of_one_heap(
-            steps in prop::collection::vec((0..4_u8, 0..6_000_000_u64, 1..6_usize), 1..200)
+            steps in prop::collection::vec((0..4_u8, 0..6_000_000_u64, 1..6_usize), 1..60)
         ) {
             // Each step plans some events, near or far from now or for a time that has passed, and pops what is due then.
             let (mut queue, mut heap) = (Queue::new(), BinaryHeap::new());

@@ -6,23 +6,26 @@
 //! and not once per frame. Effects are answered on the spot. A pong comes after the pair's round trip, which makes
 //! the estimates what they would be. Nothing is shed, and no transaction may be under way.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 
 use sorcha_peer_core::event::{DialError, Input, LinkUp, Output, Rung};
 use sorcha_peer_core::message::{Frame, LinkPeer, Message};
 use sorcha_peer_core::peer::Peer;
 use sorcha_peer_core::types::{Address, LinkId, OpId};
 
-use crate::peers::number_of;
+use crate::peers::{Machine, number_of};
 use crate::queue::Micros;
 use crate::seal;
 use crate::trace::Mark;
-use crate::world::{TICKS_AT_ONE_TIME_MAX, World};
+use crate::world::World;
 
 /// It takes this long at least: by then the higher of two ids dials too.
 const LEAST: Micros = 3_000_000;
 /// It takes this long at most: rounds of reconciliation on new links follow one another, 64 at most.
 const MOST: Micros = 120_000_000;
+/// A peer is woken this often in a turn at most; the rest waits for the next.
+const TICKS_PER_TURN_MAX: u32 = 1_000;
 /// What is left to the network as it runs: frames per peer and step below which links and rounds are done, and only what
 /// happens now and then goes on. Guess.
 const REST_PER_PEER: f64 = 0.25;
@@ -36,13 +39,13 @@ enum Given {
     At(LinkId, Input),
 }
 
-/// What waits for peers' next turns, and pings of the peer that has its turn.
+/// What waits for peers' next turns; of the peer that has its turn, when pongs come, on which link, and their nonces.
 #[derive(Debug, Default)]
 struct Post {
     given: Vec<Vec<Given>>,
     /// How much was put in since the last step began.
     handed: usize,
-    pings: Vec<(Micros, LinkId, u64)>,
+    pings: BinaryHeap<Reverse<(Micros, LinkId, u64)>>,
 }
 
 impl Post {
@@ -56,7 +59,7 @@ impl World {
     /// Lets peers that were booted, and have sent nothing yet, link.
     pub(crate) fn link_at_once(&mut self) {
         let began = self.now;
-        // A dial takes two round trips, and a pause follows it.
+        // About as long as a dial and hellos take.
         let step = (self.network.conditions().delay.mean_ms * 4_000.0) as Micros + 25_000;
         let mut clocks = vec![began; self.machines.len()];
         let mut post =
@@ -68,9 +71,7 @@ impl World {
             }
             post.handed = 0;
             for peer in 0..self.machines.len() {
-                clocks[peer] = clocks[peer].max(at);
-                let end = clocks[peer].max(at + step / 2);
-                clocks[peer] = self.take_turn(peer, clocks[peer], end, &mut post);
+                clocks[peer] = self.take_turn(peer, clocks[peer].max(at), at + step, &mut post);
             }
         }
         self.now = clocks.into_iter().max().unwrap_or(began);
@@ -85,36 +86,38 @@ impl World {
         }
     }
 
-    /// One peer's turn in a step; answers its clock's reading afterwards.
+    /// One peer's turn in a step that ends at `end`; answers its clock's reading afterwards.
     fn take_turn(&mut self, peer: usize, at: Micros, end: Micros, post: &mut Post) -> Micros {
         self.take(peer, at, None, post);
         for given in std::mem::take(&mut post.given[peer]) {
             if let Some(input) = self.opened(given) {
-                if let Input::LinkUp(up) = &input {
-                    self.trace.add(at, Mark::Link, peer, up.link.0 << 1 | 1);
-                }
                 self.take(peer, at, Some(input), post);
             }
         }
-        let mut clock = end;
-        for _ in 0..TICKS_AT_ONE_TIME_MAX {
-            let mut pings = std::mem::take(&mut post.pings);
-            pings.sort_unstable();
-            for (back, link, nonce) in pings.drain(..) {
+        let (mut clock, mut ticks) = (at, 0);
+        loop {
+            let machine = &self.machines[peer];
+            let deadline = machine.core.as_ref().and_then(Peer::poll_deadline);
+            let due = deadline.map(|(time, _)| machine.at(time)).filter(|due| *due < end);
+            let back = post.pings.peek().map(|Reverse((back, ..))| *back);
+            if back.is_some_and(|back| due.is_none_or(|due| back <= due))
+                && let Some(Reverse((back, link, nonce))) = post.pings.pop()
+            {
                 clock = clock.max(back);
                 // Number 0 asks for no acknowledgement: the other side has not really spoken.
                 let pong = Frame { sequence: 0, ack: 0, ack_bits: 0, message: Message::Pong { nonce } };
                 let bytes = sorcha_peer_wire::frame_len(&pong) as u32;
-                self.take(peer, back, Some(Input::Frame { link, frame: pong, bytes }), post);
-            }
-            let machine = &self.machines[peer];
-            let deadline = machine.core.as_ref().and_then(Peer::poll_deadline);
-            if deadline.is_none_or(|(time, _)| machine.at(time) > clock) {
+                self.take(peer, clock, Some(Input::Frame { link, frame: pong, bytes }), post);
+            } else if let Some(due) = due
+                && ticks < TICKS_PER_TURN_MAX
+            {
+                clock = clock.max(due);
+                ticks += 1;
+                self.take(peer, clock, Some(Input::Tick), post);
+            } else {
                 return clock;
             }
-            self.take(peer, clock, Some(Input::Tick), post);
         }
-        clock
     }
 
     /// What is given, unless it comes on a link that has ended.
@@ -124,7 +127,10 @@ impl World {
             Given::At(link, input) => (link, input),
         };
         match input {
-            Input::LinkUp(_) => self.network.set_open(link, true),
+            Input::LinkUp(_) => {
+                self.network.set_open(link, true);
+                self.trace.add(self.now, Mark::Link, self.network.other(LinkId(link.0 ^ 1)), link.0 << 1 | 1);
+            }
             _ if !self.network.is_open(link) => return None,
             Input::LinkDown { .. } => self.network.set_open(link, false),
             _ => {}
@@ -134,9 +140,10 @@ impl World {
 
     /// Hands a peer an input, and lets its effects happen.
     fn take(&mut self, peer: usize, at: Micros, input: Option<Input>, post: &mut Post) {
-        let mut inputs: VecDeque<Input> = input.into_iter().collect();
+        // Mostly one input and no answer: nothing is allocated then.
+        let (mut next, mut inputs) = (input, VecDeque::new());
         loop {
-            if let Some(input) = inputs.pop_front() {
+            if let Some(input) = next.take() {
                 let machine = &mut self.machines[peer];
                 let now = machine.now(at);
                 let Some(core) = &mut machine.core else { return };
@@ -145,7 +152,8 @@ impl World {
             while let Some(output) = self.machines[peer].core.as_mut().and_then(Peer::poll_output) {
                 inputs.extend(self.done(peer, at, output, post));
             }
-            if inputs.is_empty() {
+            next = inputs.pop_front();
+            if next.is_none() {
                 return;
             }
         }
@@ -158,7 +166,7 @@ impl World {
             Output::Dial { op, address, .. } => return self.connect(peer, op, address, post),
             Output::Close { link, reason } if self.network.is_open(link) => {
                 self.network.set_open(link, false);
-                self.trace.add(at, Mark::Link, peer, link.0 << 1);
+                self.trace.add(self.now, Mark::Link, peer, link.0 << 1);
                 let far = Input::LinkDown {
                     link: LinkId(link.0 ^ 1),
                     reason: "closed by the other side".into(),
@@ -189,7 +197,10 @@ impl World {
         }
         let to = self.network.other(link);
         match frame.message {
-            Message::Ping { nonce } => post.pings.push((at + self.network.round_trip(peer, to), link, nonce)),
+            Message::Ping { nonce } => {
+                let back = at + self.network.round_trip(peer, to);
+                post.pings.push(Reverse((back, link, nonce)));
+            }
             // Nobody waits for one: no transaction is under way.
             Message::Ack => {}
             Message::Records { .. } if self.settings.records_frozen => {}
@@ -209,15 +220,15 @@ impl World {
             return Some(Input::DialFailed { op, error });
         };
         let link = self.network.link(peer, target);
-        let source = Address::new(format!("{}.source", self.machines[peer].address));
-        for (to, link, dial, other, address) in
-            [(peer, link, Some(op), target, address), (target, LinkId(link.0 ^ 1), None, peer, source)]
-        {
-            let other = &self.machines[other];
+        self.trace.add(self.now, Mark::Link, peer, link.0 << 1 | 1);
+        let up = |link, dial, other: &Machine, address| {
             let peer = LinkPeer { id: other.id, uri: other.identity.uri.clone() };
-            let up = LinkUp { link, dial, peer, address, rung: Rung::Stream };
-            post.put(to, Given::At(link, Input::LinkUp(up)));
-        }
-        None
+            Input::LinkUp(LinkUp { link, dial, peer, address, rung: Rung::Stream })
+        };
+        let (near, far) = (&self.machines[peer], &self.machines[target]);
+        let source = Address::new(format!("{}.source", near.address));
+        let accepted = LinkId(link.0 ^ 1);
+        post.put(target, Given::At(accepted, up(accepted, None, near, source)));
+        Some(up(link, Some(op), far, address))
     }
 }

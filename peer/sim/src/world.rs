@@ -29,7 +29,7 @@ use crate::random::{self, Purpose};
 use crate::trace::{Mark, Trace};
 
 /// A peer woken this often at one point of time does not get on: a broken invariant of the core's.
-pub(crate) const TICKS_AT_ONE_TIME_MAX: u32 = 1_000;
+const TICKS_AT_ONE_TIME_MAX: u32 = 1_000;
 
 /// What a world is made of.
 #[derive(Debug, Clone)]

@@ -232,6 +232,24 @@ fn newcomers_and_those_who_do_not_know_a_record_lose_nothing_to_references() {
 }
 
 #[test]
+fn a_warm_start_makes_the_links_that_the_network_would_have_made() {
+    let run = |warm_start, nat| {
+        let mut scenario = reach(60);
+        scenario.faults.nat = nat;
+        scenario.warm_start = warm_start;
+        scenario.run()
+    };
+    for nat in [0.0, 0.3] {
+        let (warm, linked) = (run(true, nat), run(false, nat));
+        holds_everything(&warm);
+        assert!((warm.links_mean / linked.links_mean - 1.0).abs() < 0.1, "{warm:?}\n{linked:?}");
+        assert!((warm.copies_sent / linked.copies_sent - 1.0).abs() < 0.1, "{warm:?}\n{linked:?}");
+        assert!(warm.conditions.warm_start && !linked.conditions.warm_start);
+        assert_eq!(warm.trace, run(true, nat).trace);
+    }
+}
+
+#[test]
 fn every_scenario_file_can_be_read() {
     let directories = ["scenarios/reach", "scenarios/quick"].map(std::path::PathBuf::from);
     let cells = cells::read(&directories).expect("they are good");
