@@ -23,6 +23,11 @@ impl Time {
         self.0
     }
 
+    /// The last multiple of `step` since the clock's start that is not after this.
+    pub const fn rounded_down(self, step: Duration) -> Self {
+        Self(self.0 - self.0 % step.as_micros() as u64)
+    }
+
     /// How long after `earlier` this is; zero where it is not.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))

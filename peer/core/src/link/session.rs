@@ -18,6 +18,9 @@ pub(crate) const ACK_DELAY: Duration = Duration::from_millis(40);
 /// The same for an announcement: nobody waits for that one, and a sign of life comes soon enough for `ANSWER_WAIT_MIN`. It takes
 /// most frames of acknowledgement away: announcements are most of what travels. Guess, a quarter of that wait.
 pub(crate) const ACK_DELAY_LAZY: Duration = Duration::from_millis(500);
+/// Acknowledgements of announcements are due at multiples of this, so that those of all links wake the peer together: one
+/// transaction brings announcements on a dozen links, each a few milliseconds after the other. Guess, half the delay.
+const ACK_LAZY_EVERY: Duration = Duration::from_millis(250);
 /// Marks after which an acknowledgement waits no longer: half of what one frame's bitmap reports.
 const ACK_AFTER_MARKS: usize = 32;
 /// Frames watched for acknowledgement on one link; further ones go unwatched, reconciliation covers them.
@@ -305,7 +308,9 @@ impl Session {
         }
         self.acks.mark(sequence);
         let at_once = self.acks.fresh.len() >= ACK_AFTER_MARKS;
-        let due = if at_once { now } else { self.acks.due.unwrap_or(now + delay).min(now + delay) };
+        let by = now + delay;
+        let by = if delay > ACK_LAZY_EVERY { by.rounded_down(ACK_LAZY_EVERY) } else { by };
+        let due = if at_once { now } else { self.acks.due.unwrap_or(by).min(by) };
         self.acks.due = Some(due);
         Some(due)
     }
@@ -498,6 +503,13 @@ mod tests {
     fn numbers(frame: &Frame) -> Vec<u64> {
         let behind = (0..64).filter(|bit| frame.ack_bits >> bit & 1 == 1).map(|bit| frame.ack - 1 - bit);
         std::iter::once(frame.ack).chain(behind).collect()
+    }
+
+    #[test]
+    fn lazy_acknowledgements_of_all_links_fall_due_together() {
+        let due = |ms| session().mark(1, at(ms), ACK_DELAY_LAZY);
+        assert_eq!([due(0), due(1), due(249), due(250)], [500, 500, 500, 750].map(|ms| Some(at(ms))));
+        assert_eq!(session().mark(1, at(1), ACK_DELAY), Some(at(41)));
     }
 
     #[test]
