@@ -148,15 +148,16 @@ impl Peer {
     /// A peer that has just started; its first outputs wait in `poll_output`.
     pub fn new(config: Config, identity: Identity, start: Start, now: Now) -> Self {
         let me = identity.peer();
+        let Start { incarnation, seed, known, held, floor } = start;
         let mut peer = Self {
             admission: Admission::new(config.body_bytes_max, config.submissions_max),
             bodies: Bodies::new(config.fetch_bytes_max),
             seen: Seen::new(now.wall),
             uri: identity.uri,
             me,
-            incarnation: start.incarnation,
+            incarnation,
             phase: Phase::Running,
-            rng: ChaCha8Rng::seed_from_u64(start.seed),
+            rng: ChaCha8Rng::seed_from_u64(seed),
             outputs: VecDeque::new(),
             ops: BTreeMap::new(),
             last_op: 0,
@@ -180,20 +181,20 @@ impl Peer {
             fetches: Fetches::new(fetch::ANNOUNCED),
             references: references::References::default(),
             sync: Schedule::default(),
-            floors: Floors::new(start.floor),
+            floors: Floors::new(floor),
             store_fault: None,
-            outbox: Outbox::new(start.held),
+            outbox: Outbox::new(held),
             holders: Holders::default(),
             quarantine: Quarantine::default(),
             origins: Origins::default(),
             last_state: State::Offline,
             drain: None,
-            held: start.held,
+            held,
             caught_up: false,
             stopping: false,
             config,
         };
-        peer.begin(&start.known, now);
+        peer.begin(&known, now);
         peer
     }
 

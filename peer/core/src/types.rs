@@ -24,7 +24,7 @@ impl Time {
     }
 
     /// The last multiple of `step` since the clock's start that is not after this.
-    pub const fn rounded_down(self, step: Duration) -> Self {
+    pub(crate) const fn rounded_down(self, step: Duration) -> Self {
         Self(self.0 - self.0 % step.as_micros() as u64)
     }
 

@@ -62,16 +62,15 @@ impl World {
         // About as long as a dial and hellos take.
         let step = (self.network.conditions().delay.mean_ms * 4_000.0) as Micros + 25_000;
         let mut clocks = vec![began; self.machines.len()];
-        let mut post =
-            Post { given: self.machines.iter().map(|_| Vec::new()).collect(), ..Post::default() };
+        let mut post = Post { given: self.machines.iter().map(|_| Vec::new()).collect(), ..Post::default() };
         let rest = (self.machines.len() as f64 * REST_PER_PEER) as usize;
         for at in (began..began + MOST).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {
             if at >= began + LEAST && post.handed <= rest {
                 break;
             }
             post.handed = 0;
-            for peer in 0..self.machines.len() {
-                clocks[peer] = self.take_turn(peer, clocks[peer].max(at), at + step, &mut post);
+            for (peer, clock) in clocks.iter_mut().enumerate() {
+                *clock = self.take_turn(peer, at.max(*clock), at + step, &mut post);
             }
         }
         self.now = clocks.into_iter().max().unwrap_or(began);
@@ -163,14 +162,12 @@ impl World {
     fn done(&mut self, peer: usize, at: Micros, output: Output, post: &mut Post) -> Option<Input> {
         match output {
             Output::Send { link, frame, .. } => self.hand_over(peer, at, link, frame, post),
-            Output::Dial { op, address, .. } => return self.connect(peer, op, address, post),
+            Output::Dial { op, address, .. } => return Some(self.connect(peer, op, address, post)),
             Output::Close { link, reason } if self.network.is_open(link) => {
                 self.network.set_open(link, false);
                 self.trace.add(self.now, Mark::Link, peer, link.0 << 1);
-                let far = Input::LinkDown {
-                    link: LinkId(link.0 ^ 1),
-                    reason: "closed by the other side".into(),
-                };
+                let far =
+                    Input::LinkDown { link: LinkId(link.0 ^ 1), reason: "closed by the other side".into() };
                 post.put(self.network.other(link), Given::At(LinkId(link.0 ^ 1), far));
                 post.put(peer, Given::Own(Input::LinkDown { link, reason }));
             }
@@ -212,12 +209,12 @@ impl World {
         }
     }
 
-    fn connect(&mut self, peer: usize, op: OpId, address: Address, post: &mut Post) -> Option<Input> {
+    fn connect(&mut self, peer: usize, op: OpId, address: Address, post: &mut Post) -> Input {
         let target = number_of(&address)
             .filter(|target| self.machines.get(*target).is_some_and(|to| to.runs() && !to.behind_nat));
         let Some(target) = target else {
             let error = DialError::Unreachable(format!("{address}: no answer"));
-            return Some(Input::DialFailed { op, error });
+            return Input::DialFailed { op, error };
         };
         let link = self.network.link(peer, target);
         self.trace.add(self.now, Mark::Link, peer, link.0 << 1 | 1);
@@ -229,6 +226,6 @@ impl World {
         let source = Address::new(format!("{}.source", near.address));
         let accepted = LinkId(link.0 ^ 1);
         post.put(target, Given::At(accepted, up(accepted, None, near, source)));
-        Some(up(link, Some(op), far, address))
+        up(link, Some(op), far, address)
     }
 }

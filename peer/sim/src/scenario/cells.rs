@@ -261,7 +261,9 @@ impl File {
                 .to_owned());
         }
         if self.warm_start && views > 0.0 {
-            return Err("warmStart makes the links that equal views ask for: leave faults.views out".to_owned());
+            return Err(
+                "warmStart makes the links that equal views ask for: leave faults.views out".to_owned()
+            );
         }
         for bar in &self.bars {
             let unmatched = bar.peers.iter().flatten().find(|peers| !self.peers.contains(peers));
