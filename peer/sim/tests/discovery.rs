@@ -1,5 +1,6 @@
 //! Peers that start together and know a few addresses each find all others.
 
+use sorcha_peer_core::config::Known;
 use sorcha_peer_sim::network::Conditions;
 use sorcha_peer_sim::network::delay::Delay;
 use sorcha_peer_sim::world::{Settings, World};
@@ -21,7 +22,7 @@ fn known(peers: usize, seed: u64, within: u64, after: u64) -> Vec<usize> {
         // In an order of their own, so that most dial some that do not run yet.
         let turn = (peer * 19 + seed as usize) % peers;
         world.run_until(world.now().max(within * peer as u64 / peers as u64));
-        world.start(turn, &[]);
+        world.start(turn, &Known::default());
     }
     world.run_until(world.now() + after);
     let status = |core: &sorcha_peer_core::Peer| core.status().peers_known;
