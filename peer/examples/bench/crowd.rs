@@ -16,6 +16,9 @@ use crate::client::{self, Client};
 const DOMAIN: &str = "bench.example";
 /// Peers that everybody begins with.
 const BOOTSTRAP: usize = 3;
+/// Where ports are looked for.
+const PORTS_FROM: u16 = 20_000;
+const PORTS_TO: u16 = 32_000;
 /// A peer serves within this, also one of a thousand on a busy machine.
 const SERVES_WITHIN: Duration = Duration::from_secs(180);
 
@@ -175,12 +178,17 @@ fn socket(directory: &Path) -> PathBuf {
     directory.join("api")
 }
 
-/// Ports that nobody listens on now. All are held until the last is found, so that they differ.
+/// Ports below those that the system gives to connections (`ip_local_port_range`, from 32,768 on), so that none is taken
+/// as another's source while thousands of links are made.
 fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let held: Vec<std::net::TcpListener> =
-        (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
-    Ok(held
-        .iter()
-        .map(|listener| listener.local_addr().map(|address| address.port()))
-        .collect::<Result<_, _>>()?)
+    let ports: Vec<u16> = (PORTS_FROM..PORTS_TO)
+        .filter(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .take(count)
+        .collect();
+    ensure!(
+        ports.len() == count,
+        "{} of {count} ports from {PORTS_FROM} to {PORTS_TO} are free",
+        ports.len()
+    );
+    Ok(ports)
 }

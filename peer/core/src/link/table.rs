@@ -79,6 +79,11 @@ impl Links {
         self.sessions.len()
     }
 
+    /// One of the peers with a standing link, by its place in the order of their ids.
+    pub(crate) fn nth_linked(&self, place: usize) -> Option<PeerId> {
+        self.standing.keys().nth(place).copied()
+    }
+
     /// Peers with a standing link.
     pub(crate) fn linked(&self) -> usize {
         self.standing.len()

@@ -1,7 +1,6 @@
 //! Rounds of reconciliation: opened on new links and from time to time, answered, ended.
 
 use rand::Rng;
-use rand::seq::IndexedRandom;
 
 use super::{Peer, Purpose, Timer};
 use crate::event::{Class, Event, Output, RangeView};
@@ -22,9 +21,11 @@ impl Peer {
     }
 
     fn enqueue_random(&mut self) {
-        let peers: Vec<PeerId> = self.links.standing().map(|session| session.peer.id).collect();
-        if let Some(peer) = peers.choose(&mut self.rng) {
-            self.sync.enqueue(*peer);
+        let linked = self.links.linked();
+        if linked > 0
+            && let Some(peer) = self.links.nth_linked(self.rng.random_range(0..linked))
+        {
+            self.sync.enqueue(peer);
         }
     }
 

@@ -13,8 +13,9 @@ use crate::view::Size;
 
 /// Rounds of others answered at once; one more is told that there is nothing.
 const ANSWERING_MAX: usize = 4;
-/// Peers waiting for an own round; beyond it the periodic round has to do.
-const QUEUE_MAX: usize = 64;
+/// Peers waiting for an own round; beyond it the periodic round has to do. Guess: what differs from some others differs from
+/// most, so a peer that links with hundreds learns nothing from asking each.
+const QUEUE_MAX: usize = 8;
 /// A round whose transactions do not come for this long is over.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 /// A round in which the other side says nothing for this long is over. Guess: many round trips, and a read of a store.
