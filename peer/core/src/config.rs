@@ -2,10 +2,13 @@
 //!
 //! Knows no file and no default of the operator's; `peer/config` reads and checks the file.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-pub use crate::membership::known::Known;
+use crate::envelope::{SignedRecord, mark};
+use crate::message::Fingerprint;
 use crate::payload::Codings;
+use crate::types::bounds::ROSTER_MEMBERS_MAX;
 use crate::types::{Address, PeerId, WallTime};
 
 /// How the core shall behave. Every field has a default, see [`Config::default`].
@@ -123,6 +126,38 @@ pub struct Start {
 /// start is the one case in which a wiped store is not noticed.
 pub fn next_incarnation(last: u64, wall: WallTime) -> u64 {
     (last + 1).max(wall.as_unix_ms())
+}
+
+/// Records that a peer starts with: verified, one for each peer, of two of one peer's the newer, in the order of ids, summed
+/// up. Made once and shared: thousands of simulated peers sort them and take their sums once.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    pub(crate) records: Arc<[Arc<SignedRecord>]>,
+    pub(crate) digest: Fingerprint,
+}
+
+impl Known {
+    /// The records by id.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<SignedRecord>> {
+        self.records.iter()
+    }
+}
+
+impl From<Vec<Arc<SignedRecord>>> for Known {
+    /// Beyond `ROSTER_MEMBERS_MAX` the rest is cut.
+    fn from(mut records: Vec<Arc<SignedRecord>>) -> Self {
+        let newer_last = |record: &Arc<SignedRecord>| (record.record.incarnation, record.record.sequence);
+        records.sort_by(|one, other| {
+            one.peer.cmp(&other.peer).then_with(|| newer_last(other).cmp(&newer_last(one)))
+        });
+        records.dedup_by_key(|record| record.peer);
+        records.truncate(ROSTER_MEMBERS_MAX);
+        let mut digest = Fingerprint::default();
+        for record in &records {
+            digest.add(&mark(&record.peer, &record.record));
+        }
+        Self { records: records.into(), digest }
+    }
 }
 
 #[cfg(test)]

@@ -233,3 +233,13 @@ pub struct SignedRecord {
     /// The peer's certificate, DER.
     pub certificate: Bytes,
 }
+
+/// SHA-256 of (peer, incarnation, sequence), the numbers as 8 bytes little-endian each: a record as a summand of the digest
+/// that a `RecordsRequest` carries.
+pub fn mark(peer: &PeerId, record: &Record) -> TxId {
+    let digest = Sha256::new()
+        .chain_update(peer.as_bytes())
+        .chain_update(record.incarnation.to_le_bytes())
+        .chain_update(record.sequence.to_le_bytes());
+    TxId::from_bytes(digest.finalize().into())
+}

@@ -38,9 +38,9 @@ pub mod view;
 
 /// What all peers of a network must compute alike, beside ids and trees: proto/vectors holds each to its bytes.
 pub mod rules {
+    pub use crate::envelope::mark;
     pub use crate::gossip::announce::salt;
     pub use crate::gossip::grid::{rank, row};
-    pub use crate::membership::roster::mark;
 }
 
 pub use config::{Config, Identity, Start};

@@ -84,6 +84,11 @@ impl Links {
         self.standing.keys().nth(place).copied()
     }
 
+    /// Peers with a standing link, by id, and that link.
+    pub(crate) fn standing_links(&self) -> impl Iterator<Item = (&PeerId, LinkId)> {
+        self.standing.iter().map(|(peer, link)| (peer, *link))
+    }
+
     /// Peers with a standing link.
     pub(crate) fn linked(&self) -> usize {
         self.standing.len()

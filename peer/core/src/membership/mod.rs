@@ -3,5 +3,4 @@
 pub(crate) mod bootstrap;
 pub(crate) mod exchange;
 pub(crate) mod failure;
-pub(crate) mod known;
 pub(crate) mod roster;

@@ -7,13 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
-use crate::envelope::{Record, SignedRecord};
-use crate::membership::known::Known;
+use crate::config::Known;
+use crate::envelope::{Record, SignedRecord, mark};
 use crate::message::Fingerprint;
 use crate::types::bounds::ROSTER_MEMBERS_MAX;
-use crate::types::{PeerId, Time, TxId};
+use crate::types::{PeerId, Time};
 use crate::view::Size;
 
 /// Tombstones at most; beyond it the oldest goes, and a stale record may then return until it is forgotten again.
@@ -194,16 +192,6 @@ impl Roster {
         }
         digest.sum
     }
-}
-
-/// SHA-256 of (peer, incarnation, sequence), the numbers as 8 bytes little-endian each: a record as a summand of the digest
-/// that a `RecordsRequest` carries.
-pub fn mark(peer: &PeerId, record: &Record) -> TxId {
-    let digest = Sha256::new()
-        .chain_update(peer.as_bytes())
-        .chain_update(record.incarnation.to_le_bytes())
-        .chain_update(record.sequence.to_le_bytes());
-    TxId::from_bytes(digest.finalize().into())
 }
 
 #[cfg(test)]

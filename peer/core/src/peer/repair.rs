@@ -41,25 +41,29 @@ impl Peer {
         let peers = self.network_size();
         let expected = grid::links_expected(peers, self.pushing_rows);
         let first = announce::first_links(peers, self.links.linked(), expected);
-        let (rng, interval) = (&mut self.rng, self.config.heartbeat_interval);
-        let mut lots: Vec<(u32, LinkId)> = self
-            .links
-            .standing()
-            .filter(|session| elsewhere(&session.peer.id) && !holders.contains(&session.peer.id))
-            .filter(|session| !session.is_suspect(now.time, interval))
-            .map(|session| {
-                let lot: u32 = rng.random();
-                // Who cannot be dialled has fewer links to be pushed over, and draws twice.
-                (if session.reachable { lot } else { lot.min(rng.random()) }, session.link)
-            })
-            .collect();
         let later = announce::later_links(self.misses.is_lossy());
-        if lots.len() > first + later {
-            lots.select_nth_unstable(first + later);
-            lots.truncate(first + later);
+        // Sessions are many and far apart in memory: only those that are drawn are looked at.
+        let mut pool: Vec<LinkId> = self
+            .links
+            .standing_links()
+            .filter(|(peer, _)| elsewhere(peer) && !holders.contains(peer))
+            .map(|(_, link)| link)
+            .collect();
+        let (interval, wanted) = (self.config.heartbeat_interval, first + later);
+        let mut drawn = Vec::with_capacity(wanted.min(pool.len()));
+        while drawn.len() < wanted && !pool.is_empty() {
+            let at = self.rng.random_range(0..pool.len());
+            let answers = self.links.get(pool[at]).filter(|session| !session.is_suspect(now.time, interval));
+            // Who cannot be dialled has fewer links to be pushed over, and is drawn twice as often.
+            if answers.is_some_and(|session| session.reachable && self.rng.random_bool(0.5)) {
+                continue;
+            }
+            let link = pool.swap_remove(at);
+            if answers.is_some() {
+                drawn.push(link);
+            }
         }
-        lots.sort_unstable();
-        let mut links = lots.into_iter().map(|(_, link)| link);
+        let mut links = drawn.into_iter();
         let salt = announce::salt(&self.config.network, now.wall);
         let short = short_id(salt, &id);
         for link in links.by_ref().take(first) {
