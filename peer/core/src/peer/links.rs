@@ -88,7 +88,10 @@ impl Peer {
         self.confirmed(&from, &landed.own);
         let Some(session) = self.links.get(link) else { return };
         let (peer, greeting) = (session.peer.id, session.phase == LinkPhase::Greeting);
+        let closing = session.phase == LinkPhase::Closing;
         match frame.message {
+            // It was given up, or its end was said, while that was on its way.
+            Message::Hello(_) if closing => {}
             Message::Hello(hello) if greeting => {
                 self.acknowledge(link, frame.sequence, now.time);
                 self.hello(link, hello, now);

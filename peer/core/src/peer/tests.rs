@@ -252,6 +252,69 @@ fn link_peer(number: u8) -> LinkPeer {
     LinkPeer { id: PeerId::of_uri(&uri), uri }
 }
 
+fn hello() -> Message {
+    Message::Hello(Hello {
+        version: 1,
+        version_min: 1,
+        network: "test".into(),
+        incarnation: 1,
+        session: [0; 16],
+        received: 0,
+        rows: 1,
+        record: None,
+        keeps_nothing: false,
+        codings: Codings::ALL,
+        references: true,
+    })
+}
+
+/// Whether anybody is blamed.
+fn blames(peer: &mut Peer) -> bool {
+    std::iter::from_fn(|| peer.poll_output())
+        .any(|output| matches!(output, Output::Event(crate::event::Event::Evidence { .. })))
+}
+
+#[test]
+fn a_second_hello_is_a_fault_and_one_on_a_link_that_was_given_up_is_none() {
+    let start = Start { incarnation: 1, ..Start::default() };
+    let (wall, mut seconds) = (WallTime::from_unix_ms(WALL_MS), 0);
+    let config = Config { network: "test".into(), ..Config::default() };
+    let interval = config.heartbeat_interval;
+    let mut peer =
+        Peer::new(config, Identity { uri: link_peer(0).uri }, start, Now { time: Time::ZERO, wall });
+    let mut at = |later: Duration| {
+        seconds += later.as_secs();
+        Now { time: Time::ZERO + Duration::from_secs(seconds), wall }
+    };
+    let up = |link| LinkUp {
+        link: LinkId(link),
+        dial: None,
+        peer: link_peer(link as u8),
+        address: Address::new("x:1"),
+        rung: Rung::Stream,
+    };
+    let said = |link, sequence| Input::Frame {
+        link: LinkId(link),
+        frame: Frame { sequence, ack: 0, ack_bits: 0, message: hello() },
+        bytes: 1,
+    };
+    peer.handle(at(Duration::ZERO), Input::LinkUp(up(1)));
+    peer.handle(at(Duration::ZERO), said(1, 1));
+    assert!(!blames(&mut peer));
+    peer.handle(at(Duration::ZERO), said(1, 2));
+    assert!(blames(&mut peer));
+
+    peer.handle(at(Duration::ZERO), Input::LinkUp(up(2)));
+    for _ in 0..5 {
+        peer.handle(at(interval), Input::Tick);
+    }
+    let closed = std::iter::from_fn(|| peer.poll_output())
+        .any(|output| matches!(output, Output::Close { link: LinkId(2), .. }));
+    assert!(closed, "nobody says hello on it");
+    peer.handle(at(Duration::ZERO), said(2, 1));
+    assert!(!blames(&mut peer));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
@@ -279,12 +342,7 @@ proptest! {
                     peer.handle(now, Input::LinkDown { link: LinkId(link), reason: String::new() });
                 }
                 Step::Hello(link) => {
-                    let hello = Hello {
-                        version: 1, version_min: 1, network: "test".into(), incarnation: 1, session: [0; 16],
-                        received: 0, rows: 1, record: None,
-keeps_nothing: false, codings: Codings::ALL, references: true,
-};
-                    let frame = Frame { sequence: 1, ack: 0, ack_bits: 0, message: Message::Hello(hello) };
+                    let frame = Frame { sequence: 1, ack: 0, ack_bits: 0, message: hello() };
                     peer.handle(now, Input::Frame { link: LinkId(link), frame, bytes: 1 });
                 }
                 Step::Frame(link, sequence, ack, message) => {
