@@ -296,7 +296,7 @@ impl World {
     }
 
     /// The subscriber reads on, and acknowledges now and then.
-    fn deliver(&mut self, peer: usize) {
+    pub(crate) fn deliver(&mut self, peer: usize) {
         let Some(checker) = self.checker.as_mut().filter(|_| counts(&self.machines[peer])) else { return };
         let machine = &mut self.machines[peer];
         let store = machine.disk.store();

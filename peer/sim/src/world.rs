@@ -167,6 +167,8 @@ impl World {
             self.wire(end, Item::Down("connection reset".into()));
         }
         self.drain(peer);
+        // The subscriber comes back too, and reads on where it has acknowledged.
+        self.deliver(peer);
     }
 
     /// Starts machines for the first time, each with its records, and lets them link at once: see `warm`.
