@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
-use sorcha_peer_core::envelope::{Envelope, Header, Record, SignedRecord};
+use sorcha_peer_core::envelope::{Envelope, Header, Record, SignedRecord, certificate_digest};
 use sorcha_peer_core::event::{Verdict, Verifiable};
 use sorcha_peer_core::types::{PeerId, RECORD_DOMAIN, TX_DOMAIN, WallTime};
 use sorcha_peer_pki::{Chain, CheckError, SpiffeId, verify_signature};
@@ -262,7 +262,7 @@ impl Shared {
     fn identity(&self, certificate: &[u8], at: WallTime) -> Result<Signer, CheckError> {
         let at = timestamp(at);
         let material = self.tls.current();
-        let digest: [u8; 32] = Sha256::digest(certificate).into();
+        let digest = *certificate_digest(certificate).as_bytes();
         {
             let mut checked = lock(&self.checked);
             if checked.bundle.as_ref().is_none_or(|bundle| !Arc::ptr_eq(bundle, &material)) {

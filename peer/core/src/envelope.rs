@@ -37,6 +37,12 @@ struct Signed {
     signature: Bytes,
 }
 
+impl Signed {
+    fn key(&self) -> SyncKey {
+        SyncKey { published: self.header.published, id: self.id }
+    }
+}
+
 /// A header with the bytes that were signed and their proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
@@ -78,7 +84,7 @@ impl Envelope {
 
     /// Where it stands in the order of reconciliation.
     pub fn key(&self) -> SyncKey {
-        SyncKey { published: self.signed.header.published, id: self.signed.id }
+        self.signed.key()
     }
 
     /// The same with its certificate by reference; `digest` is the certificate's SHA-256. Nothing is copied.
@@ -161,7 +167,7 @@ impl Carried {
 
     /// Where it stands in the order of reconciliation.
     pub fn key(&self) -> SyncKey {
-        SyncKey { published: self.header().published, id: self.id() }
+        self.signed_part().key()
     }
 
     /// Bytes that its certificate takes on the wire.

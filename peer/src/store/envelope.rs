@@ -6,8 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use prost::Message as _;
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, StorageError, Table};
-use sha2::{Digest, Sha256};
-use sorcha_peer_core::envelope::{Envelope, Header};
+use sorcha_peer_core::envelope::{Envelope, Header, certificate_digest};
 use sorcha_peer_core::tree::{self, Body};
 use sorcha_peer_core::types::{Hash, TxId, WallTime, bounds::CHUNK_BYTES};
 
@@ -81,7 +80,7 @@ impl Writer<'_> {
         body: &Body,
         received: WallTime,
     ) -> Result<u64, StorageError> {
-        let certificate: [u8; 32] = Sha256::digest(envelope.certificate()).into();
+        let certificate = *certificate_digest(envelope.certificate()).as_bytes();
         if self.certificates.get(&certificate)?.is_none() {
             self.certificates.insert(&certificate, envelope.certificate().as_ref())?;
         }

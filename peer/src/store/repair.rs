@@ -7,8 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
-use sha2::{Digest, Sha256};
-use sorcha_peer_core::envelope::{Envelope, SyncKey};
+use sorcha_peer_core::envelope::{Envelope, SyncKey, certificate_digest};
 use sorcha_peer_core::tree::Body;
 use sorcha_peer_core::types::{TxId, WallTime};
 
@@ -211,7 +210,7 @@ fn sound(entries: &envelope::Reader, position: u64, id: &mut Option<TxId>) -> Re
     }
     let digest = entry.certificate.clone();
     let stored = entries.stored(position, entry)?;
-    if Sha256::digest(stored.envelope.certificate()).as_slice() != digest.as_ref() {
+    if certificate_digest(stored.envelope.certificate()).as_bytes().as_slice() != digest.as_ref() {
         let detail = format!("the certificate of the entry at position {position} does not match its digest");
         return Err(Broken::Damaged(detail));
     }
