@@ -63,6 +63,8 @@ pub(super) fn play(
     // An effect that nobody answers shows by then.
     let end = world.now() + EFFECT_MAX;
     world.run_until(end);
+    // A malicious peer that held a transaction alone may have brought it out just now.
+    converge(world, end + CONVERGENCE_MAX);
     world.finish();
     (healed, converged)
 }
