@@ -25,6 +25,7 @@ const LOADS_PER_READ: usize = 16;
 #[derive(Debug, Default)]
 pub struct Gathered {
     loads: Vec<(OpId, TxId)>,
+    lookups: Vec<(OpId, Vec<TxId>)>,
     checks: Vec<(OpId, Verifiable)>,
 }
 
@@ -87,14 +88,7 @@ impl Effects {
                 let packing = self.packing;
                 self.read(move |store| Input::Loaded { op, found: load_chunk(store, id, index, packing) });
             }
-            Output::Lookup { op, ids } => self.read(move |store| {
-                // A store that cannot be read holds nothing as far as others are concerned.
-                let held = store.contains(&ids).unwrap_or_else(|fault| {
-                    report(op, &fault);
-                    vec![false; ids.len()]
-                });
-                Input::LookedUp { op, held }
-            }),
+            Output::Lookup { op, ids } => self.gathered.lookups.push((op, ids)),
             Output::Inspect { op, queries } => self.read(move |store| {
                 let views = store.inspect(&queries).unwrap_or_else(|fault| {
                     report(op, &fault);
@@ -129,10 +123,14 @@ impl Effects {
 
     /// Starts what was gathered since the last time.
     pub fn flush(&mut self) {
-        let Gathered { loads, checks } = std::mem::take(&mut self.gathered);
+        let Gathered { loads, lookups, checks } = std::mem::take(&mut self.gathered);
         if !checks.is_empty() {
             let done = self.completions.clone();
             self.signatures.verify(checks, move |op, verdict| answer(&done, Input::Verified { op, verdict }));
+        }
+        if !lookups.is_empty() {
+            let (store, done) = (self.store.clone(), self.completions.clone());
+            tokio::task::spawn_blocking(move || look_up(&store, lookups, &done));
         }
         let mut loads = loads.into_iter();
         loop {
@@ -163,6 +161,20 @@ fn answer(completions: &mpsc::UnboundedSender<Input>, input: Input) {
 
 fn report(op: OpId, fault: &StoreFault) {
     tracing::warn!(op = op.0, "the store did not do what it was asked: {fault}");
+}
+
+/// Answers all of them from one snapshot of the store.
+fn look_up(store: &Store, lookups: Vec<(OpId, Vec<TxId>)>, done: &mpsc::UnboundedSender<Input>) {
+    let ids: Vec<TxId> = lookups.iter().flat_map(|(_, ids)| ids).copied().collect();
+    // A store that cannot be read holds nothing as far as others are concerned.
+    let held = store.contains(&ids).unwrap_or_else(|fault| {
+        tracing::warn!("looking up {} transactions failed: {fault}", ids.len());
+        vec![false; ids.len()]
+    });
+    let mut held = held.into_iter();
+    for (op, ids) in lookups {
+        answer(done, Input::LookedUp { op, held: held.by_ref().take(ids.len()).collect() });
+    }
 }
 
 /// On the thread that reads, off the driver's loop.

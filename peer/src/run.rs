@@ -26,7 +26,7 @@ use crate::node::{Identity, NodeHandle};
 use crate::store::{OpenError, Store, StoreOptions};
 use crate::tls::{self, TlsError, TlsState};
 use crate::transport::{Transport, TransportConfig, TransportError};
-use crate::verify::SignaturePool;
+use crate::verify::{SignaturePool, pace_of_commits};
 
 /// Frames that wait for the driver; the sockets feel it when they do (guess: a few ms of work, and at most 32 MiB
 /// where everybody sends frames of the largest size).
@@ -203,7 +203,11 @@ pub async fn serve(
     )]
     let (completions_in, completions) = mpsc::unbounded_channel::<Input>();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let signatures = SignaturePool::start(Arc::clone(&tls), threads).map_err(setup)?;
+    let pace = {
+        let store = store.clone();
+        move || pace_of_commits(Duration::from_micros(store.stats().last_commit_us))
+    };
+    let signatures = SignaturePool::start(Arc::clone(&tls), threads, Box::new(pace)).map_err(setup)?;
     let metrics = Metrics::new();
     let following = tokio::spawn({
         let (readiness, completions) = (readiness.clone(), completions_in.clone());

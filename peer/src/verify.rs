@@ -17,10 +17,11 @@ use sha2::{Digest, Sha256};
 use sorcha_peer_core::envelope::{Envelope, Header, Record, SignedRecord, certificate_digest};
 use sorcha_peer_core::event::{Verdict, Verifiable};
 use sorcha_peer_core::types::{PeerId, RECORD_DOMAIN, TX_DOMAIN, WallTime};
-use sorcha_peer_pki::{Chain, CheckError, SpiffeId, verify_signature};
+use sorcha_peer_pki::{Chain, CheckError, PublicKey, SpiffeId};
 
 use self::batch::Signed;
 use self::sealer::Sealer;
+pub use self::sealer::{Pace, pace_of_commits};
 use crate::clock::wall_now;
 use crate::tls::{Material, TlsState};
 
@@ -64,10 +65,10 @@ struct CheckedCertificates {
 
 impl SignaturePool {
     /// Starts `threads` threads (at least one).
-    pub fn start(tls: Arc<TlsState>, threads: usize) -> std::io::Result<Self> {
+    pub fn start(tls: Arc<TlsState>, threads: usize, pace: Pace) -> std::io::Result<Self> {
         let (jobs, queue) = sync_channel::<Job>(QUEUE_MAX);
         let queue = Arc::new(Mutex::new(queue));
-        let sealer = Arc::new(Sealer::start(Arc::clone(&tls))?);
+        let sealer = Arc::new(Sealer::start(Arc::clone(&tls), pace)?);
         let shared = Arc::new(Shared { tls, checked: Mutex::default(), trees: Mutex::default() });
         let threads = threads.max(1);
         for number in 0..threads {
@@ -197,7 +198,7 @@ impl Shared {
                 };
                 let message = [RECORD_DOMAIN, &record.signed].concat();
                 self.signer(&claim)
-                    .and_then(|signer| signer.signed(&claim, &message, &record.signature))
+                    .and_then(|signer| signer.signed(&message, &record.signature))
                     .map_or_else(|verdict| verdict, |()| Verdict::Valid)
             }
         }
@@ -216,13 +217,13 @@ impl Shared {
             Err(verdict) => return verdict,
         };
         let held = match batch::read(&envelope.id(), envelope.signature()) {
-            Signed::Alone(der) => signer.signed(&claim, &[TX_DOMAIN, envelope.signed()].concat(), der),
+            Signed::Alone(der) => signer.signed(&[TX_DOMAIN, envelope.signed()].concat(), der),
             Signed::Among { message, der } => {
                 let tree = tree_key(&signer.digest, &message, der);
                 if lock(&self.trees).contains(&tree) {
                     return Verdict::Valid;
                 }
-                signer.signed(&claim, &message, der).inspect(|()| {
+                signer.signed(&message, der).inspect(|()| {
                     let mut trees = lock(&self.trees);
                     if trees.len() >= TREES_MAX {
                         trees.clear();
@@ -271,11 +272,11 @@ impl Shared {
             if let Some(known) = checked.by_digest.get(&digest)
                 && (known.not_before..=known.not_after).contains(&at)
             {
-                return Ok(Signer { uri: known.uri.clone(), digest });
+                return Ok(Signer { uri: known.uri.clone(), key: known.key.clone(), digest });
             }
         }
         let chain = material.bundle.check_chain(certificate, &[] as &[&[u8]], at)?;
-        let signer = Signer { uri: chain.uri.clone(), digest };
+        let signer = Signer { uri: chain.uri.clone(), key: chain.key.clone(), digest };
         let mut checked = lock(&self.checked);
         if checked.bundle.as_ref().is_none_or(|bundle| !Arc::ptr_eq(bundle, &material)) {
             // The roots were swapped meanwhile: this answer holds, but not for the next one who asks.
@@ -289,15 +290,17 @@ impl Shared {
     }
 }
 
-/// Whose certificate it is, and its SHA-256.
+/// Whose certificate it is, its key, and its SHA-256.
 struct Signer {
     uri: SpiffeId,
+    key: PublicKey,
     digest: [u8; 32],
 }
 
 impl Signer {
-    fn signed(&self, claim: &Claim<'_>, message: &[u8], signature: &[u8]) -> Result<(), Verdict> {
-        verify_signature(claim.certificate, message, signature)
+    fn signed(&self, message: &[u8], signature: &[u8]) -> Result<(), Verdict> {
+        self.key
+            .verify(message, signature)
             .map_err(|error| Verdict::Forged(format!("signed in the name of {}: {error}", self.uri)))
     }
 }

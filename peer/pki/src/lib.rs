@@ -16,7 +16,7 @@ pub mod trust;
 
 pub use authority::{Authority, AuthorityError, IssueRequest, Issued};
 pub use describe::{Description, describe};
-pub use sign::{KeyError, SigningKey, verify_signature};
+pub use sign::{KeyError, PublicKey, SigningKey};
 pub use spiffe::{SpiffeError, SpiffeId};
 pub use trust::{Chain, CheckError, TrustBundle, TrustError};
 

@@ -4,6 +4,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
+use x509_parser::certificate::X509Certificate;
 use zeroize::Zeroizing;
 
 use crate::trust::{CheckError, parse, public_key};
@@ -58,13 +59,29 @@ impl SigningKey {
     }
 }
 
-/// Checks a signature by the key of a certificate (DER). Whether to trust the certificate is another question.
-pub fn verify_signature(certificate: &[u8], message: &[u8], signature: &[u8]) -> Result<(), CheckError> {
-    let certificate = parse(certificate)?;
-    let key = public_key(&certificate)?;
-    ring::signature::UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key)
-        .verify(message, signature)
-        .map_err(|_| CheckError::BadSignature)
+/// The key of a certificate. Whether to trust the certificate is another question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicKey {
+    /// Uncompressed (SEC 1 § 2.3.3).
+    point: Vec<u8>,
+}
+
+impl PublicKey {
+    /// Of a certificate in DER.
+    pub fn of_certificate(certificate: &[u8]) -> Result<Self, CheckError> {
+        Self::of(&parse(certificate)?)
+    }
+
+    pub(crate) fn of(certificate: &X509Certificate<'_>) -> Result<Self, CheckError> {
+        Ok(Self { point: public_key(certificate)?.to_vec() })
+    }
+
+    /// Checks a signature over the message.
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), CheckError> {
+        ring::signature::UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.point)
+            .verify(message, signature)
+            .map_err(|_| CheckError::BadSignature)
+    }
 }
 
 /// The key in PKCS #8 form, whichever form it came in.

@@ -14,6 +14,7 @@ use x509_parser::oid_registry::{
 };
 use x509_parser::prelude::FromDer;
 
+use crate::sign::PublicKey;
 use crate::spiffe::{SpiffeError, SpiffeId, trust_domain_of_root};
 use crate::{PemError, certificates_from_pem};
 
@@ -66,6 +67,8 @@ impl Root {
 pub struct Chain {
     /// Whose the leaf is.
     pub uri: SpiffeId,
+    /// Its key.
+    pub key: PublicKey,
     /// From when all its certificates are valid.
     pub not_before: Timestamp,
     /// Until when all of them are.
@@ -75,8 +78,12 @@ pub struct Chain {
 }
 
 impl Chain {
-    fn of(uri: SpiffeId, (not_before, not_after): Validity, root: &X509Certificate<'_>) -> Self {
-        Self { uri, not_before, not_after, root_sha256: Sha256::digest(root.as_raw()).into() }
+    fn of(
+        (uri, key): (SpiffeId, PublicKey),
+        (not_before, not_after): Validity,
+        root: &X509Certificate<'_>,
+    ) -> Self {
+        Self { uri, key, not_before, not_after, root_sha256: Sha256::digest(root.as_raw()).into() }
     }
 }
 
@@ -297,6 +304,7 @@ impl TrustBundle {
             return Err(CheckError::UnknownDomain { uri });
         }
         check_leaf_form(&leaf, &uri)?;
+        let key = PublicKey::of(&leaf)?;
         let candidates =
             intermediates.iter().map(|der| parse(der.as_ref())).collect::<Result<Vec<_>, _>>()?;
         let mut validity = check_time(&leaf, uri.as_str(), at)?;
@@ -313,7 +321,7 @@ impl TrustBundle {
                     let fits = check_time(&root, &root.subject().to_string(), at)
                         .and_then(|of_root| check_path_length(&root, below).map(|()| of_root));
                     match fits {
-                        Ok(of_root) => return Ok(Chain::of(uri, within(validity, of_root), &root)),
+                        Ok(of_root) => return Ok(Chain::of((uri, key), within(validity, of_root), &root)),
                         Err(error) => unfit = Some(error),
                     }
                 }

@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use jiff::{SignedDuration, Timestamp};
 use sorcha_peer_pki::authority::{BACKDATED, LEAF_VALIDITY, NAMES_MAX, ROOT_VALIDITY, pem_of};
 use sorcha_peer_pki::{
-    Authority, AuthorityError, IssueRequest, SigningKey, SpiffeId, TrustBundle, certificates_from_pem,
-    describe, files, verify_signature,
+    Authority, AuthorityError, IssueRequest, PublicKey, SigningKey, SpiffeId, TrustBundle,
+    certificates_from_pem, describe, files,
 };
 
 fn now() -> Timestamp {
@@ -86,10 +86,10 @@ fn a_signature_holds_for_its_message_and_certificate_alone() {
     let leaf_other = certificates_from_pem(other.cert_pem.as_bytes()).unwrap();
     let key = SigningKey::from_pem(issued.key_pem.as_bytes()).unwrap();
     let signature = key.sign(b"message").unwrap();
-    verify_signature(&leaf[0], b"message", &signature).unwrap();
-    assert!(verify_signature(&leaf[0], b"massage", &signature).is_err());
-    assert!(verify_signature(&leaf_other[0], b"message", &signature).is_err());
-    assert!(verify_signature(&leaf[0], b"message", &signature[1..]).is_err());
+    PublicKey::of_certificate(&leaf[0]).unwrap().verify(b"message", &signature).unwrap();
+    assert!(PublicKey::of_certificate(&leaf[0]).unwrap().verify(b"massage", &signature).is_err());
+    assert!(PublicKey::of_certificate(&leaf_other[0]).unwrap().verify(b"message", &signature).is_err());
+    assert!(PublicKey::of_certificate(&leaf[0]).unwrap().verify(b"message", &signature[1..]).is_err());
     assert!(key.is_of(&leaf[0]).unwrap());
     assert!(!key.is_of(&leaf_other[0]).unwrap());
 }

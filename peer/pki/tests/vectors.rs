@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use sorcha_peer_pki::{
-    Authority, IssueRequest, SigningKey, SpiffeId, TrustBundle, certificates_from_pem, verify_signature,
+    Authority, IssueRequest, PublicKey, SigningKey, SpiffeId, TrustBundle, certificates_from_pem,
 };
 
 const TX_DOMAIN: &[u8] = b"sorcha-tx-v1";
@@ -80,7 +80,10 @@ fn authority(kept: &Value) -> (Value, Authority) {
 /// A signature of this peer over these bytes: the one that is there, where it holds.
 fn signature(kept: &Value, who: &Value, message: &[u8]) -> String {
     if let Some(kept) = kept.as_str()
-        && verify_signature(&bytes(&who["certificate"]), message, &bytes(&json!(kept))).is_ok()
+        && PublicKey::of_certificate(&bytes(&who["certificate"]))
+            .expect("a key")
+            .verify(message, &bytes(&json!(kept)))
+            .is_ok()
     {
         return kept.to_owned();
     }
@@ -220,7 +223,7 @@ fn each_check_of_the_vectors_ends_as_it_says() {
             Err(_) => "forged",
             Ok(chain) => {
                 let is_origin = hex::encode(Sha256::digest(chain.uri.as_str())) == origin;
-                let holds = verify_signature(&certificate, &message, &bytes(&check["signature"])).is_ok();
+                let holds = chain.key.verify(&message, &bytes(&check["signature"])).is_ok();
                 if is_origin && chain.uri.network() == network && holds { "valid" } else { "forged" }
             }
         };

@@ -128,7 +128,7 @@ impl World {
             store,
             transport: transport.clone(),
             metrics: Metrics::new(),
-            signatures: SignaturePool::start(tls, 2).expect("threads"),
+            signatures: SignaturePool::start(tls, 2, Box::new(|| Duration::ZERO)).expect("threads"),
             packing: true,
             completions: completions_in,
             gathered: Gathered::default(),

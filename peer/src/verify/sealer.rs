@@ -1,8 +1,8 @@
 //! The thread that signs headers: one signature for all that wait.
 //!
 //! Knows the key and the order of submission; does not know who asks. A header that comes after a pause is signed at
-//! once. Where they come faster than `PACE`, those that gather in it are signed together, see `batch`: a submission
-//! waits for the disk much longer than that.
+//! once. Where they come faster than the pace, those that gather in it are signed together, see `batch`: a submission
+//! waits for the disk longer than that.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,9 +16,21 @@ use super::batch::{HEADERS_MAX, Tree};
 use super::{QUEUE_MAX, busy, sign};
 use crate::tls::{Material, TlsState};
 
-/// Between two signatures at least, while headers wait. About what one sync of a fast disk takes (measured: 1 to 3 ms), so
-/// that a loaded peer makes one signature per group of the store.
-const PACE: Duration = Duration::from_millis(2);
+/// Shortest pause between two signatures while headers wait. About what one sync of a fast disk takes (measured: 1 to 3 ms).
+const PACE_MIN: Duration = Duration::from_millis(2);
+/// Longest one. Guess: well below what a person or a WAN notices.
+const PACE_MAX: Duration = Duration::from_millis(20);
+/// So many signatures during one commit of the store. Guess: what is signed late in it waits as long as what was early.
+const SIGNATURES_PER_COMMIT: u32 = 4;
+
+/// How long two signatures are apart at least, while headers wait.
+pub type Pace = Box<dyn Fn() -> Duration + Send>;
+
+/// The pace where the store's last commit took this long: a header that is signed waits for the end of a commit, and those
+/// that are signed together cost everyone who checks them one signature.
+pub fn pace_of_commits(last: Duration) -> Duration {
+    (last / SIGNATURES_PER_COMMIT).clamp(PACE_MIN, PACE_MAX)
+}
 
 /// Takes the answer, on the signing thread.
 pub(super) type Sealed = Box<dyn FnOnce(Result<Arc<Envelope>, String>) + Send>;
@@ -72,10 +84,10 @@ impl Waiting {
 }
 
 impl Sealer {
-    pub(super) fn start(tls: Arc<TlsState>) -> std::io::Result<Self> {
+    pub(super) fn start(tls: Arc<TlsState>, pace: Pace) -> std::io::Result<Self> {
         let waiting = Arc::new(Waiting { state: Mutex::default(), changed: Condvar::new() });
         let theirs = Arc::clone(&waiting);
-        std::thread::Builder::new().name("sealer".to_owned()).spawn(move || work(&theirs, &tls))?;
+        std::thread::Builder::new().name("sealer".to_owned()).spawn(move || work(&theirs, &tls, &pace))?;
         Ok(Self { waiting })
     }
 
@@ -100,14 +112,14 @@ impl Drop for Sealer {
     }
 }
 
-fn work(waiting: &Waiting, tls: &TlsState) {
+fn work(waiting: &Waiting, tls: &TlsState, pace: &Pace) {
     let mut not_before = None;
     loop {
         let headers = waiting.take(not_before);
         if headers.is_empty() {
             return;
         }
-        not_before = Some(Instant::now() + PACE);
+        not_before = Some(Instant::now() + pace());
         let (headers, answers): (Vec<Header>, Vec<Sealed>) = headers.into_iter().unzip();
         for (answer, sealed) in answers.into_iter().zip(seal(&tls.current(), headers)) {
             answer(sealed);

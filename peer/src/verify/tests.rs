@@ -23,7 +23,7 @@ fn state(directory: &Path, authority: &Authority, trusted: &str, uri: &str) -> A
 }
 
 fn pool(tls: &Arc<TlsState>) -> SignaturePool {
-    SignaturePool::start(Arc::clone(tls), 2).expect("threads start")
+    SignaturePool::start(Arc::clone(tls), 2, Box::new(|| Duration::from_millis(2))).expect("threads start")
 }
 
 fn wait<T: Send + 'static>(ask: impl FnOnce(Box<dyn FnOnce(T) + Send>)) -> T {

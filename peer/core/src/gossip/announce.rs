@@ -9,13 +9,18 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::types::bounds::SHORT_IDS_PER_FRAME_MAX;
-use crate::types::{LinkId, Time, TxId, WallTime};
+use crate::types::{LinkId, PeerId, Time, TxId, WallTime};
 use crate::view::Size;
 
 /// How long one salt is used. Guess.
 const EPOCH_MS: u64 = 10 * 60 * 1000;
 /// An announcement waits this long for company in its frame. Guess, well below a WAN's delay.
 const BATCH: Duration = Duration::from_millis(5);
+/// The same below the grid, while few pushes are missed: there the origin sends to everyone, and again where nobody
+/// acknowledges; this repairs what an origin that died, or has no link, left out. Guess.
+const BATCH_DIRECT: Duration = Duration::from_millis(25);
+/// Links told below the grid while few pushes are missed: those of the next ids, so that each peer is told by two.
+const DIRECT_LINKS: usize = 2;
 /// Older transactions, come by reconciliation, are not announced: the others may have forgotten that they hold them.
 const AGE_MS_MAX: u64 = 60 * 1000;
 
@@ -47,11 +52,20 @@ impl Announcements {
 
     /// Queues a short id for a link; beyond a frame's bound it is left to reconciliation.
     pub(crate) fn add(&mut self, link: LinkId, salt: u64, short: [u8; 8], now: Time) {
+        self.add_by(link, salt, short, now + BATCH);
+    }
+
+    /// As [`Announcements::add`], in less of a hurry.
+    pub(crate) fn add_direct(&mut self, link: LinkId, salt: u64, short: [u8; 8], now: Time) {
+        self.add_by(link, salt, short, now + BATCH_DIRECT);
+    }
+
+    fn add_by(&mut self, link: LinkId, salt: u64, short: [u8; 8], due: Time) {
         let list = self.waiting.entry((link, salt)).or_default();
         if list.len() < SHORT_IDS_PER_FRAME_MAX {
             list.push(short);
         }
-        self.due.get_or_insert(now + BATCH);
+        self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
     /// These links are told in waves from then on.
@@ -85,6 +99,14 @@ impl Announcements {
     pub(crate) fn next(&self) -> Option<Time> {
         self.due.into_iter().chain(self.later.first_key_value().map(|((at, _), _)| *at)).min()
     }
+}
+
+/// Of the links that may be told below the grid, those that are: the ones whose ids come next after the own one.
+pub(crate) fn direct<'a>(me: &PeerId, pool: impl Iterator<Item = (&'a PeerId, LinkId)>) -> Vec<LinkId> {
+    let mut pool: Vec<(u64, LinkId)> =
+        pool.map(|(peer, link)| (peer.prefix().wrapping_sub(me.prefix()), link)).collect();
+    pool.sort_unstable();
+    pool.into_iter().take(DIRECT_LINKS).map(|(_, link)| link).collect()
 }
 
 /// Links that are told in later waves, together.
@@ -177,6 +199,24 @@ mod tests {
             announcements.add_later(TxId::of_header(&number.to_le_bytes()), vec![LinkId(1)], Time::ZERO);
         }
         assert_eq!(announcements.later.len(), WAVES_MAX);
+    }
+
+    #[test]
+    fn below_the_grid_each_peer_is_told_by_two_others() {
+        let peers: Vec<PeerId> = (0..7).map(|number| PeerId::of_uri(&format!("peer {number}"))).collect();
+        let mut told = BTreeMap::new();
+        for me in &peers {
+            let others = peers.iter().enumerate().filter(|(_, peer)| *peer != me);
+            for link in direct(me, others.map(|(number, peer)| (peer, LinkId(number as u64)))) {
+                *told.entry(link).or_insert(0) += 1;
+            }
+        }
+        assert_eq!(told, (0..7).map(|number| (LinkId(number), 2)).collect());
+        let mut waiting = Announcements::default();
+        waiting.add_direct(LinkId(1), 7, [1; 8], Time::ZERO);
+        assert_eq!(waiting.next(), Some(Time::ZERO + BATCH_DIRECT));
+        waiting.add(LinkId(1), 7, [2; 8], Time::ZERO);
+        assert_eq!(waiting.next(), Some(Time::ZERO + BATCH), "the one in a hurry takes the others along");
     }
 
     #[test]

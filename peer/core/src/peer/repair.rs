@@ -36,6 +36,9 @@ impl Peer {
         if !announce::is_young(published, now.wall) {
             return;
         }
+        if self.pushing_rows <= 1 && !self.misses.is_lossy() {
+            return self.announce_direct(id, holders, now);
+        }
         let own = grid::row(&self.me, self.pushing_rows);
         let elsewhere = |peer: &PeerId| self.pushing_rows <= 1 || grid::row(peer, self.pushing_rows) != own;
         let peers = self.network_size();
@@ -71,6 +74,20 @@ impl Peer {
         }
         let later = links.take(later).collect();
         self.announcements.add_later(id, later, now.time + self.wave_interval());
+        self.wake_for_announcements();
+    }
+
+    fn announce_direct(&mut self, id: TxId, holders: &[PeerId], now: Now) {
+        let interval = self.config.heartbeat_interval;
+        let answers =
+            |link| self.links.get(link).is_some_and(|session| !session.is_suspect(now.time, interval));
+        let pool =
+            self.links.standing_links().filter(|(peer, link)| !holders.contains(peer) && answers(*link));
+        let salt = announce::salt(&self.config.network, now.wall);
+        let short = short_id(salt, &id);
+        for link in announce::direct(&self.me, pool) {
+            self.announcements.add_direct(link, salt, short, now.time);
+        }
         self.wake_for_announcements();
     }
 

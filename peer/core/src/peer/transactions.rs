@@ -104,7 +104,8 @@ impl Peer {
                 let earlier = self.references.unresolved.arrived(&id, &mut push);
                 let mut incoming = Incoming::new(push, from, ack);
                 incoming.acks.extend(earlier);
-                self.take_in(incoming, known == Known::MaybeHeld, now);
+                let maybe_held = known == Known::MaybeHeld && !self.sync.is_wanted(&id);
+                self.take_in(incoming, maybe_held, now);
             }
         }
     }

@@ -209,6 +209,11 @@ impl Schedule {
         self.wanted.len() < WANTED_MAX && !self.wanted.contains_key(id)
     }
 
+    /// Whether it was asked for or is waited for: the store did not hold it then.
+    pub(crate) fn is_wanted(&self, id: &TxId) -> bool {
+        self.wanted.contains_key(id)
+    }
+
     /// These were asked for.
     pub(crate) fn want(&mut self, link: LinkId, side: Side, ids: &[TxId]) {
         if let Some(round) = self.rounds.get_mut(&(link, side)) {
