@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sorcha_peer_core::event::{Expired, LoadWhat, Loaded, StoreFault, Verifiable};
 use sorcha_peer_core::payload::Payload;
 use sorcha_peer_core::types::bounds::PUSH_BODY_BYTES_MAX;
-use sorcha_peer_core::types::{OpId, TxId};
+use sorcha_peer_core::types::{OpId, PeerId, TxId};
 use sorcha_peer_core::{Input, Output};
 use tokio::sync::mpsc;
 
@@ -31,6 +31,8 @@ pub struct Gathered {
 
 /// Everything that can be set to work.
 pub struct Effects {
+    /// Whose effects they are.
+    pub me: PeerId,
     /// Writes and reads.
     pub store: Store,
     /// Links.
@@ -81,7 +83,11 @@ impl Effects {
                     };
                     answer(&done, input);
                 };
-                self.store.persist(envelope, body, idempotency_key, wall_now(), Box::new(reply));
+                if envelope.header().origin == self.me {
+                    self.store.persist(envelope, body, idempotency_key, wall_now(), Box::new(reply));
+                } else {
+                    self.store.persist_received(envelope, body, wall_now(), Box::new(reply));
+                }
             }
             Output::Load { op, id, what: LoadWhat::Envelope } => self.gathered.loads.push((op, id)),
             Output::Load { op, id, what: LoadWhat::Chunk { index } } => {

@@ -228,6 +228,7 @@ pub async fn serve(
         "started"
     );
     let effects = Effects {
+        me: sorcha_peer_core::types::PeerId::of_uri(&config.uri()),
         store: store.clone(),
         transport: transport.clone(),
         metrics: metrics.clone(),

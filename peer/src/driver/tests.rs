@@ -120,11 +120,13 @@ impl World {
             known: recovered.records.into(),
             ..config::Start::default()
         };
+        let me = sorcha_peer_core::types::PeerId::of_uri(&uri);
         let core = Peer::new(settings, config::Identity { uri }, start, clock.now());
         #[expect(clippy::disallowed_methods, reason = "as in the shipping peer")]
         let (completions_in, completions) = mpsc::unbounded_channel();
         let (stop_in, stop) = oneshot::channel();
         let effects = Effects {
+            me,
             store,
             transport: transport.clone(),
             metrics: Metrics::new(),

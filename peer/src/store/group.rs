@@ -33,6 +33,8 @@ pub(super) enum Operation {
         body: Arc<Body>,
         idempotency_key: String,
         received: WallTime,
+        /// A client may wait for the answer before it asks for the next.
+        by_client: bool,
         done: Done,
     },
     /// A cursor's new position; awaited.
@@ -54,6 +56,15 @@ impl Operation {
             self,
             Self::Persist { .. } | Self::Acknowledge { .. } | Self::DeleteCursor { .. } | Self::Expire { .. }
         )
+    }
+
+    /// Whether a client waits for it.
+    pub(super) fn is_by_client(&self) -> bool {
+        match self {
+            Self::Persist { by_client, .. } => *by_client,
+            Self::Acknowledge { .. } | Self::DeleteCursor { .. } => true,
+            Self::Expire { .. } | Self::Remember(_) | Self::Forget(_) => false,
+        }
     }
 
     /// Bytes that it holds in the queue and about as many as it will write.

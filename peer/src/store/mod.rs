@@ -214,7 +214,34 @@ impl Store {
         received: WallTime,
         done: Box<dyn FnOnce(Result<u64, StoreFault>) + Send>,
     ) {
-        self.shared.queue.push(Operation::Persist { envelope, body, idempotency_key, received, done });
+        let by_client = true;
+        self.shared.queue.push(Operation::Persist {
+            envelope,
+            body,
+            idempotency_key,
+            received,
+            by_client,
+            done,
+        });
+    }
+
+    /// As [`Self::persist`] for what other peers sent: no client waits, so under load it waits longer for company.
+    pub fn persist_received(
+        &self,
+        envelope: Arc<Envelope>,
+        body: Arc<Body>,
+        received: WallTime,
+        done: Box<dyn FnOnce(Result<u64, StoreFault>) + Send>,
+    ) {
+        let (idempotency_key, by_client) = (String::new(), false);
+        self.shared.queue.push(Operation::Persist {
+            envelope,
+            body,
+            idempotency_key,
+            received,
+            by_client,
+            done,
+        });
     }
 
     /// One step of retention, in the next group: removes what was published before `before`, and the oldest as long as

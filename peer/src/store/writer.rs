@@ -27,10 +27,27 @@ const COMPACT_EVERY: Duration = Duration::from_secs(10 * 60);
 /// How long readers are waited for before the file is made smaller (guess: a few pages of a slow disk).
 const READERS_END_WITHIN: Duration = Duration::from_secs(1);
 
+/// A group of fewer awaited operations is followed at once by the next: one client alone waits for each answer before it
+/// submits again.
+const GATHER_FROM_OPS: usize = 2;
+/// The next group starts so many times what this one took after this one's start, while operations come: where the
+/// processors are busy a group takes long, and costs hardly more the more there is in it (guess).
+const GATHER_TIMES: u32 = 4;
+/// Longest time between the starts (measured with five peers on two cores, 1,000 transactions/s of 1 KB: p99 to all
+/// 191 ms where no group gathers, 131 with 20 ms, 109 with 40, and less processor time).
+const GATHER_MAX: Duration = Duration::from_millis(40);
+
 /// Runs until the store is closed.
 pub(super) fn run(shared: Arc<Shared>) {
-    let mut writer =
-        Writer { shared, pause: PAUSE_MIN, reopen_at: None, hold: None, unsynced: false, compacted: None };
+    let mut writer = Writer {
+        shared,
+        pause: PAUSE_MIN,
+        reopen_at: None,
+        hold: None,
+        unsynced: false,
+        compacted: None,
+        gather_until: None,
+    };
     writer.work();
 }
 
@@ -44,6 +61,8 @@ struct Writer {
     /// The database was opened after a fault: even a group that changes nothing commits, and so syncs, before it
     /// is answered.
     unsynced: bool,
+    /// Until when the next group gathers.
+    gather_until: Option<Instant>,
     /// When it was last tried to make the file smaller.
     compacted: Option<Instant>,
 }
@@ -53,7 +72,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.shared.queue.close();
         loop {
-            let rest = self.shared.queue.take(None);
+            let rest = self.shared.queue.take(None, None);
             let fault = StoreFault::Failed("the store is closed: the peer is shutting down".to_owned());
             refuse_all(rest.operations, &fault);
             if rest.last {
@@ -68,7 +87,8 @@ impl Writer {
     fn work(&mut self) {
         loop {
             let deadline = self.reopen_at.as_ref().map(|(at, _)| *at);
-            let Group { operations, reopen, last } = self.shared.queue.take(deadline);
+            let Group { operations, reopen, last } =
+                self.shared.queue.take(deadline, self.gather_until.take());
             if reopen.is_some_and(|generation| generation == self.shared.door.generation()) {
                 self.close_database();
             }
@@ -106,7 +126,11 @@ impl Writer {
                 self.unsynced = false;
                 self.pause = PAUSE_MIN;
                 self.hold = None;
-                self.shared.committed(&applied, started.elapsed());
+                let took = started.elapsed();
+                self.shared.committed(&applied, took);
+                let awaited = operations.iter().filter(|operation| operation.is_awaited()).count();
+                let pause = (GATHER_TIMES * took).min(GATHER_MAX);
+                self.gather_until = (awaited >= GATHER_FROM_OPS).then(|| started + pause);
                 let trimmed = applied.trimmed;
                 for (operation, outcome) in operations.into_iter().zip(applied.outcomes) {
                     operation.answer(outcome);

@@ -20,9 +20,10 @@ const QUEUE_MAX: usize = 8;
 const IDLE_MAX: Duration = Duration::from_secs(5);
 /// A round in which the other side says nothing for this long is over. Guess: many round trips, and a read of a store.
 const SILENT_MAX: Duration = Duration::from_secs(2);
-/// While a long gap is filled, the next round opens when so many of the last one's transactions are still to come: half of
-/// what one message asks for, so that there is always something on its way.
-const NEXT_ROUND_AT: usize = IDS_PER_FRAME_MAX / 2;
+/// While a long gap is filled, the next round opens when so many of the last one's transactions are still to come: most of
+/// what one message asks for, as a round takes about as long as they do. The next list (`SYNC_IDS_MAX`) begins with these and
+/// still has as many new ones.
+const NEXT_ROUND_AT: usize = IDS_PER_FRAME_MAX / 8 * 7;
 /// Ids that one round leaves uncovered: lists of `SYNC_IDS_MAX` in a few frames.
 const UNCOVERED_MAX: usize = 8192;
 /// Ids wanted and not yet come.

@@ -34,6 +34,8 @@ pub(crate) struct Disk {
     /// Answers to Persist wait until this is false.
     pub(crate) slow: bool,
     waiting: Vec<(OpId, Arc<Envelope>, Arc<Body>, String)>,
+    /// Ids that its peer asked about before it took them in.
+    pub(crate) looked_up: usize,
 }
 
 impl Disk {
@@ -461,6 +463,7 @@ impl Network {
                 Some(Input::Loaded { op, found })
             }
             Output::Lookup { op, ids } => {
+                disk.looked_up += ids.len();
                 Some(Input::LookedUp { op, held: ids.iter().map(|id| disk.holds(id)).collect() })
             }
             Output::Inspect { op, queries } => Some(Input::Inspected {
