@@ -46,6 +46,7 @@ use crate::membership::bootstrap::Bootstrap;
 use crate::membership::exchange::Exchange;
 use crate::membership::failure::Contacts;
 use crate::membership::roster::Roster;
+use crate::membership::window::Window;
 use crate::message::{Message, SyncRange};
 use crate::origins::Origins;
 use crate::outbox::drain::Drain;
@@ -118,6 +119,7 @@ pub struct Peer {
     dial_list_until: Option<Time>,
     /// Dials that were not answered.
     dialling: usize,
+    dial_window: Window,
     /// Members forgotten since the own record was last sealed.
     forgotten: usize,
     admission: Admission,
@@ -174,6 +176,7 @@ impl Peer {
             dial_list: None,
             dial_list_until: None,
             dialling: 0,
+            dial_window: Window::default(),
             forgotten: 0,
             intake: Intake::default(),
             misses: Misses::default(),

@@ -10,7 +10,7 @@ use sorcha_peer_core::event::DialError;
 use sorcha_peer_core::types::{Address, OpId, PeerId};
 use sorcha_proto::v1::peer_link_client::PeerLinkClient;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::{TlsConnector, TlsStream};
 use tonic::transport::Endpoint;
 
@@ -29,8 +29,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// Addresses of one name that are tried, in the order of the resolver.
 const ADDRESSES_MAX: usize = 4;
 
-fn unreachable(address: &Address, what: &str) -> DialError {
-    DialError::Unreachable(format!("connect to {address}: {what}"))
+fn unfinished(address: &Address, what: &str) -> DialError {
+    DialError::Unfinished(format!("connect to {address}: {what}"))
 }
 
 /// Dials within [`DIAL_WITHIN`]; where a link comes of it, it runs on its own.
@@ -40,25 +40,28 @@ pub(super) async fn dial(
     address: &Address,
     expect: Option<PeerId>,
 ) -> Result<(), DialError> {
-    match timeout(DIAL_WITHIN, attempt(inner, op, address, expect)).await {
-        Ok(result) => result,
-        Err(_) => Err(unreachable(address, &format!("timed out after {} s", DIAL_WITHIN.as_secs()))),
-    }
+    let until = Instant::now() + DIAL_WITHIN;
+    let late = || format!("connect to {address}: timed out after {} s", DIAL_WITHIN.as_secs());
+    let connected = timeout_at(until, connect(&inner.resolver, address)).await;
+    let connection = connected.map_err(|_| DialError::Unreachable(late()))??;
+    let linked = timeout_at(until, link(inner, op, address, expect, connection)).await;
+    linked.map_err(|_| DialError::Unfinished(late()))?
 }
 
-async fn attempt(
+/// From a connection to a link.
+async fn link(
     inner: &Arc<Inner>,
     op: OpId,
     address: &Address,
     expect: Option<PeerId>,
+    (tcp, remote): (TcpStream, SocketAddr),
 ) -> Result<(), DialError> {
-    let (tcp, remote) = connect(&inner.resolver, address).await?;
     let host = address.as_str().rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']);
     let name = ServerName::try_from(host.to_owned()).unwrap_or(ServerName::IpAddress(remote.ip().into()));
     let connector = TlsConnector::from(Arc::clone(&inner.tls.current().client));
     let refused = |fault: &Fault| match fault {
         Fault::Untrusted(why) => DialError::Untrusted(format!("{address}: {why}")),
-        Fault::Broken(why) => unreachable(address, why),
+        Fault::Broken(why) => unfinished(address, why),
     };
     let tls = connector.connect(name, tcp).await.map_err(|error| refused(&Fault::of(&error)))?;
     let stream = PeerStream::new(TlsStream::Client(tls), remote, inner.root.child_token())
@@ -79,7 +82,7 @@ async fn attempt(
     });
     let fault_of = |said: String| match info.fault.get() {
         Some(fault) => refused(fault),
-        None => unreachable(address, &said),
+        None => unfinished(address, &said),
     };
     let channel = endpoint()
         .connect_with_connector(connector)

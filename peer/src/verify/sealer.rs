@@ -147,3 +147,19 @@ fn seal(material: &Material, headers: Vec<Header>) -> Vec<Result<Arc<Envelope>, 
     };
     headers.into_iter().zip(encoded).zip(fields).map(envelope).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_are_apart_by_a_part_of_a_commit_within_bounds() {
+        for (commit_ms, pace_ms) in [(0, 2), (4, 2), (40, 10), (1_000, 20)] {
+            assert_eq!(
+                pace_of_commits(Duration::from_millis(commit_ms)),
+                Duration::from_millis(pace_ms),
+                "{commit_ms}"
+            );
+        }
+    }
+}

@@ -234,6 +234,9 @@ pub enum DialError {
     /// No connection: name resolution, refused, timed out.
     #[error("{0}")]
     Unreachable(String),
+    /// Somebody took the connection, and it broke or timed out before it was a link: mostly a machine with much to do.
+    #[error("{0}")]
+    Unfinished(String),
 }
 
 /// What came of a check of a signed value.

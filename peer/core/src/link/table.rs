@@ -104,6 +104,12 @@ impl Links {
         reached
     }
 
+    /// Links that were dialled and have not said hello yet.
+    pub(crate) fn greeting_dialled(&self) -> usize {
+        let greeting = self.greeting.iter().filter_map(|link| self.sessions.get(link));
+        greeting.filter(|session| session.phase == Phase::Greeting && session.dialled).count()
+    }
+
     pub(crate) fn is_linked(&self, peer: &PeerId) -> bool {
         self.standing.contains_key(peer)
     }

@@ -4,3 +4,4 @@ pub(crate) mod bootstrap;
 pub(crate) mod exchange;
 pub(crate) mod failure;
 pub(crate) mod roster;
+pub(crate) mod window;

@@ -190,7 +190,9 @@ impl Peer {
         session.codings = hello.codings.and(self.config.codings);
         let references = self.config.references_after.filter(|_| hello.references);
         session.refers_from = references.map(|after| now.time + after);
-        if !dialled {
+        if dialled {
+            self.dial_window.answered();
+        } else {
             self.say_hello(link, hello.session);
         }
         match self.links.settle(&self.me, link) {
@@ -299,6 +301,7 @@ impl Peer {
             let jitter = Duration::from_micros(self.rng.random_range(0..REDIAL_JITTER_US));
             let wait = if self.me < peer.id { jitter } else { HIGHER_ID_WAIT + jitter };
             if session.phase == LinkPhase::Greeting && session.dialled {
+                self.dial_window.unfinished(now.time);
                 self.contacts.failed(&peer.id, reason.clone(), now.time, &mut self.rng);
                 self.bootstrap.failed(&session.address, now.time, &mut self.rng);
             } else if session.stood {
@@ -332,6 +335,9 @@ impl Peer {
             _ => return,
         };
         self.dialling = self.dialling.saturating_sub(1);
+        if matches!(error, DialError::Unfinished(_)) {
+            self.dial_window.unfinished(now.time);
+        }
         self.dial_list = None;
         self.event(Event::DialFailed { address, failures, error });
         self.set(Timer::Dial, now.time + DIAL_PAUSE);
@@ -364,6 +370,7 @@ impl Peer {
         for (link, peer, phase) in dead {
             if phase == LinkPhase::Greeting {
                 // It accepts links and never says hello: no use to dial it again at once.
+                self.dial_window.unfinished(now.time);
                 self.hold(peer, now.time + NOT_NOW);
             }
             let silent = interval * 3;

@@ -18,8 +18,6 @@ use crate::message::{LinkPeer, Message};
 use crate::types::bounds::RECORD_ADDRESSES_MAX;
 use crate::types::{Address, LinkId, Now, OpId, PeerId, Time};
 
-/// Dials under way at once: enough to fill a grid's links in seconds, few enough for any file limit.
-const DIALS_MAX: usize = 32;
 /// Records passed on go to this many links where there is a grid; below it to all. Guess: with 8 copies a
 /// push epidemic misses 0.03 % of the peers (e^-8), whom the periodic exchange finds.
 const NEWS_LINKS: usize = 8;
@@ -235,7 +233,8 @@ impl Peer {
         }
         self.settle_rows(now);
         let room = self.config.links_max.saturating_sub(self.links.len() + self.dialling);
-        let slots = DIALS_MAX.saturating_sub(self.dialling).min(room);
+        let width = self.dial_window.width().saturating_sub(self.links.greeting_dialled());
+        let slots = width.saturating_sub(self.dialling).min(room);
         let reached = self.links.reached();
         let is_reached = |peer: &PeerId| reached.binary_search(peer).is_ok();
         let due = self.bootstrap.due(now.time, slots, &self.config.advertise, is_reached);
@@ -254,7 +253,7 @@ impl Peer {
         }
         next = next.into_iter().chain(self.dial_list_until).min();
         let mut list = self.dial_list.take().unwrap_or_default();
-        self.dial_from(&mut list, &reached, now);
+        self.dial_from(&mut list, width, &reached, now);
         self.dial_list.get_or_insert(list);
         // Whatever is ready and was not dialled waits for a slot; an answered dial sets this timer again.
         if let Some(next) = next.filter(|next| *next > now.time) {
@@ -263,10 +262,10 @@ impl Peer {
     }
 
     /// Dials from the end of a list as many as there is room for, and are still wanted.
-    fn dial_from(&mut self, list: &mut Vec<PeerId>, reached: &[PeerId], now: Now) {
+    fn dial_from(&mut self, list: &mut Vec<PeerId>, width: usize, reached: &[PeerId], now: Now) {
         let mut by_row = if list.is_empty() { Vec::new() } else { self.links_by_row() };
         let own = grid::row(&self.me, self.rows);
-        while self.dialling < DIALS_MAX && self.links.len() + self.dialling < self.config.links_max {
+        while self.dialling < width && self.links.len() + self.dialling < self.config.links_max {
             let Some(peer) = list.pop() else { break };
             let row = grid::row(&peer, self.rows);
             let is_full = self.rows > 1 && row != own && by_row[row as usize] >= grid::LINKS_PER_ROW;
