@@ -21,6 +21,26 @@ pub struct Frame {
     pub message: Message,
 }
 
+/// Records that a peer has, of those peers whose ids begin with these bits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marks {
+    /// At most `PART_BITS_MAX`; 0: all peers.
+    pub part_bits: u32,
+    /// The bits.
+    pub part: u32,
+    /// The first bytes of each record's [`mark`](crate::envelope::mark); at most `RECORD_MARKS_MAX`.
+    pub marks: Vec<[u8; 8]>,
+}
+
+impl Marks {
+    /// Whether it speaks of this peer.
+    pub fn covers(&self, peer: &PeerId) -> bool {
+        let [a, b, c, d, ..] = *peer.as_bytes();
+        let first = u64::from(u32::from_be_bytes([a, b, c, d]));
+        first >> (32 - self.part_bits.min(32)) == u64::from(self.part)
+    }
+}
+
 /// The body of a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
@@ -106,6 +126,8 @@ pub enum Message {
         limit: u32,
         /// Digest of what the sender knows, see the proto.
         digest: Bytes,
+        /// What it has of a part of all peers; only what it lacks of these is wanted.
+        known: Option<Marks>,
     },
     /// Records of peers.
     Records {

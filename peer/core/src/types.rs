@@ -228,6 +228,10 @@ pub mod bounds {
     pub const RECORD_ADDRESSES_MAX: usize = 8;
     /// Records in one `Records` frame.
     pub const RECORDS_PER_FRAME_MAX: usize = 32;
+    /// Records that one `RecordsRequest` says to know; where there are more it speaks of a part of all peers.
+    pub const RECORD_MARKS_MAX: usize = 4096;
+    /// Bits of the peers' ids that a `RecordsRequest` speaks of.
+    pub const PART_BITS_MAX: u32 = 16;
     /// Ids in one `Fetch`, `Unavailable`, or `Sync` list.
     pub const IDS_PER_FRAME_MAX: usize = 512;
     /// Chunks asked for by one request.

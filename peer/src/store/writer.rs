@@ -35,7 +35,7 @@ const GATHER_FROM_OPS: usize = 2;
 const GATHER_TIMES: u32 = 4;
 /// Longest time between the starts (measured with five peers on two cores, 1,000 transactions/s of 1 KB: p99 to all
 /// 191 ms where no group gathers, 131 with 20 ms, 109 with 40, and less processor time).
-const GATHER_MAX: Duration = Duration::from_millis(40);
+const GATHER_MAX: Duration = Duration::from_millis(80);
 
 /// Runs until the store is closed.
 pub(super) fn run(shared: Arc<Shared>) {

@@ -21,7 +21,7 @@ use super::resolve::Resolver;
 use super::settings;
 
 /// The whole dial.
-pub(super) const DIAL_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const DIAL_WITHIN: Duration = Duration::from_secs(20);
 /// Resolving a name.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(3);
 /// TCP to one address.

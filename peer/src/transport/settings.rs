@@ -34,8 +34,8 @@ pub(super) struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        // Guesses. A handshake takes about 2 ms of both sides' time and two round trips; whoever dials for a link
-        // asks for it at once.
-        Self { handshake: Duration::from_secs(5), link: Duration::from_secs(15) }
+        // Guesses. A handshake takes about 2 ms of both sides' time and two round trips, and a machine on which hundreds
+        // of peers start has that many to do at once; whoever dials for a link asks for it at once.
+        Self { handshake: Duration::from_secs(15), link: Duration::from_secs(15) }
     }
 }

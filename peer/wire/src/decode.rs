@@ -6,15 +6,16 @@ use bytes::Bytes;
 use prost::Message as _;
 use sorcha_peer_core::envelope::{Carried, Envelope, Header, Record, Referring, SignedRecord};
 use sorcha_peer_core::message::{
-    Fingerprint, Frame, GoodbyeReason, Hello, Message, Push, Sync, SyncBound, SyncContent, SyncRange,
+    Fingerprint, Frame, GoodbyeReason, Hello, Marks, Message, Push, Sync, SyncBound, SyncContent, SyncRange,
 };
 use sorcha_peer_core::payload::{Codings, Payload};
 use sorcha_peer_core::types::bounds::{
     ADDRESS_BYTES_MAX, BODY_BYTES_MAX, CERTIFICATE_BYTES_MAX, CHUNK_BYTES, CHUNKS_PER_REQUEST_MAX,
     DETAIL_BYTES_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX, IDS_PER_FRAME_MAX, LABEL_BYTES_MAX,
-    NETWORK_BYTES_MAX, PROOF_HASHES_MAX, PUSH_BODY_BYTES_MAX, RECORD_ADDRESSES_MAX, RECORD_BYTES_MAX,
-    RECORD_SIGNATURE_BYTES_MAX, RECORDS_PER_FRAME_MAX, REGISTER_BYTES_MAX, ROWS_MAX, SHORT_IDS_PER_FRAME_MAX,
-    SIGNATURE_BYTES_MAX, SYNC_IDS_MAX, SYNC_RANGES_MAX, URI_BYTES_MAX,
+    NETWORK_BYTES_MAX, PART_BITS_MAX, PROOF_HASHES_MAX, PUSH_BODY_BYTES_MAX, RECORD_ADDRESSES_MAX,
+    RECORD_BYTES_MAX, RECORD_MARKS_MAX, RECORD_SIGNATURE_BYTES_MAX, RECORDS_PER_FRAME_MAX,
+    REGISTER_BYTES_MAX, ROWS_MAX, SHORT_IDS_PER_FRAME_MAX, SIGNATURE_BYTES_MAX, SYNC_IDS_MAX,
+    SYNC_RANGES_MAX, URI_BYTES_MAX,
 };
 use sorcha_peer_core::types::{Address, Hash, PeerId, TxId, WallTime};
 use sorcha_proto::v1;
@@ -217,7 +218,8 @@ fn message(body: v1::frame::Body) -> Result<Message, FrameError> {
             if !request.digest.is_empty() {
                 exactly::<32>("records_request.digest", &request.digest)?;
             }
-            Message::RecordsRequest { limit: request.limit, digest: request.digest }
+            let known = request.known.map(marks).transpose()?;
+            Message::RecordsRequest { limit: request.limit, digest: request.digest, known }
         }
         Body::Records(records) => {
             at_most("records.records", records.records.len(), RECORDS_PER_FRAME_MAX)?;
@@ -336,6 +338,15 @@ fn ids(field: &'static str, bytes: &[u8]) -> Result<Vec<TxId>, FrameError> {
 
 fn short_ids(field: &'static str, bytes: &[u8]) -> Result<Vec<[u8; 8]>, FrameError> {
     list(field, bytes, SHORT_IDS_PER_FRAME_MAX)
+}
+
+fn marks(known: v1::Marks) -> Result<Marks, FrameError> {
+    let v1::Marks { part_bits, part, marks } = known;
+    let (field, rule) = ("records_request.known.part", "at most 16 bits, of which the number has no more");
+    if part_bits > PART_BITS_MAX || part >> part_bits != 0 {
+        return Err(FrameError::Invalid { field, actual: format!("{part} in {part_bits} bits"), rule });
+    }
+    Ok(Marks { part_bits, part, marks: list("records_request.known.marks", &marks, RECORD_MARKS_MAX)? })
 }
 
 fn list<const N: usize>(field: &'static str, bytes: &[u8], max: usize) -> Result<Vec<[u8; N]>, FrameError> {

@@ -173,9 +173,15 @@ fn body(message: &Message) -> Option<v1::frame::Body> {
         Message::Unavailable { ids } => Body::Unavailable(v1::Unavailable { ids: concat_ids(ids) }),
         Message::HoldsRequest { ids } => Body::HoldsRequest(v1::HoldsRequest { ids: concat_ids(ids) }),
         Message::Holds { ids } => Body::Holds(v1::Holds { ids: concat_ids(ids) }),
-        Message::RecordsRequest { limit, digest } => {
-            Body::RecordsRequest(v1::RecordsRequest { limit: *limit, digest: digest.clone() })
-        }
+        Message::RecordsRequest { limit, digest, known } => Body::RecordsRequest(v1::RecordsRequest {
+            limit: *limit,
+            digest: digest.clone(),
+            known: known.as_ref().map(|known| v1::Marks {
+                part_bits: known.part_bits,
+                part: known.part,
+                marks: known.marks.concat().into(),
+            }),
+        }),
         Message::Records { records, news } => Body::Records(v1::Records {
             records: records.iter().map(|record| signed_record(record)).collect(),
             news: *news,

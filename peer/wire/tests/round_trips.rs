@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 use sorcha_peer_core::envelope::{Carried, Envelope, Header, Record, Referring, SignedRecord};
 use sorcha_peer_core::message::{
-    Fingerprint, Frame, GoodbyeReason, Hello, Message, Push, Sync, SyncBound, SyncContent, SyncRange,
+    Fingerprint, Frame, GoodbyeReason, Hello, Marks, Message, Push, Sync, SyncBound, SyncContent, SyncRange,
 };
 use sorcha_peer_core::payload::{Codings, Payload};
 use sorcha_peer_core::types::{Address, Hash, PeerId, TxId, WallTime, bounds};
@@ -18,6 +18,15 @@ use sorcha_peer_wire::{
 
 fn id() -> impl Strategy<Value = TxId> {
     any::<[u8; 32]>().prop_map(TxId::from_bytes)
+}
+
+fn marks() -> impl Strategy<Value = Marks> {
+    let marks = proptest::collection::vec(any::<[u8; 8]>(), 0..5);
+    (0..=bounds::PART_BITS_MAX, any::<u32>(), marks).prop_map(|(part_bits, part, marks)| Marks {
+        part_bits,
+        part: part & ((1 << part_bits) - 1),
+        marks,
+    })
 }
 
 fn ids() -> impl Strategy<Value = Vec<TxId>> {
@@ -190,10 +199,12 @@ fn message() -> impl Strategy<Value = Message> {
         ids().prop_map(|ids| Message::Unavailable { ids }),
         ids().prop_map(|ids| Message::HoldsRequest { ids }),
         ids().prop_map(|ids| Message::Holds { ids }),
-        (any::<u32>(), proptest::option::of(any::<[u8; 32]>())).prop_map(|(limit, digest)| {
-            let digest = digest.map_or_else(Bytes::new, |digest| Bytes::copy_from_slice(&digest));
-            Message::RecordsRequest { limit, digest }
-        }),
+        (any::<u32>(), proptest::option::of(any::<[u8; 32]>()), proptest::option::of(marks())).prop_map(
+            |(limit, digest, known)| {
+                let digest = digest.map_or_else(Bytes::new, |digest| Bytes::copy_from_slice(&digest));
+                Message::RecordsRequest { limit, digest, known }
+            }
+        ),
         (proptest::collection::vec(record(), 0..3), any::<bool>())
             .prop_map(|(records, news)| Message::Records { records, news }),
         (any::<u64>(), proptest::collection::vec(range(), 0..4), any::<u64>(), ids(), any::<bool>())
@@ -279,6 +290,24 @@ fn what_breaks_a_bound_is_named() {
         },
         request,
         "chunk_request.id has 31 bytes, not 32",
+    );
+    let known = Some(Marks { part_bits: 3, part: 7, marks: Vec::new() });
+    let asked = Message::RecordsRequest { limit: 0, digest: Bytes::new(), known };
+    let marks = |change: fn(&mut sorcha_proto::v1::Marks)| {
+        move |body: &mut Body| {
+            if let Body::RecordsRequest(sorcha_proto::v1::RecordsRequest { known: Some(known), .. }) = body {
+                change(known);
+            }
+        }
+    };
+    let rule = "at most 16 bits, of which the number has no more";
+    let part = |said: &str| format!("records_request.known.part is '{said}': {rule}");
+    check(marks(|known| known.part = 8), asked.clone(), &part("8 in 3 bits"));
+    check(marks(|known| known.part_bits = 17), asked.clone(), &part("7 in 17 bits"));
+    check(
+        marks(|known| known.marks = vec![0; 8 * 4097].into()),
+        asked,
+        "records_request.known.marks is 4097, more than 4096",
     );
     let hello = Message::Hello(Hello {
         version: 1,

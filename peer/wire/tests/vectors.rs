@@ -234,7 +234,7 @@ fn frames() -> Vec<(&'static str, Value, Frame)> {
         (
             "records_request",
             json!({"limit": 7, "digest": hex::encode([0x11; 32])}),
-            Message::RecordsRequest { limit: 7, digest: Bytes::from_static(&[0x11; 32]) },
+            Message::RecordsRequest { limit: 7, digest: Bytes::from_static(&[0x11; 32]), known: None },
         ),
         (
             "records",

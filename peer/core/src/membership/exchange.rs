@@ -8,8 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::envelope::{Record, SignedRecord};
-use crate::types::bounds::{FRAME_BYTES_MAX, RECORDS_PER_FRAME_MAX};
+use rand::Rng;
+
+use crate::envelope::{Record, SignedRecord, mark};
+use crate::message::Marks;
+use crate::types::bounds::{FRAME_BYTES_MAX, PART_BITS_MAX, RECORD_MARKS_MAX, RECORDS_PER_FRAME_MAX};
 use crate::types::{LinkId, PeerId, Time, WallTime};
 use crate::view::Size;
 
@@ -216,6 +219,57 @@ impl Exchange {
     }
 }
 
+/// What two peers know of each other's records.
+pub(crate) struct Difference {
+    /// Records that the one who asks lacks.
+    pub(crate) lacked_there: Vec<Arc<SignedRecord>>,
+    /// It has some that are not known here.
+    pub(crate) lacked_here: bool,
+}
+
+fn short(record: &SignedRecord) -> [u8; 8] {
+    mark(&record.peer, &record.record).prefix().to_be_bytes()
+}
+
+/// What of `records`, `count` in all, a request says to know: all of them, or of a part drawn by lot that fits a frame.
+pub(crate) fn marks<'a>(
+    records: impl Iterator<Item = &'a Arc<SignedRecord>>,
+    count: usize,
+    rng: &mut impl Rng,
+) -> Marks {
+    // Ids are hashes: a part is seldom larger than twice its share.
+    let part_bits = (2 * count).div_ceil(RECORD_MARKS_MAX).next_power_of_two().trailing_zeros();
+    let part_bits = if count <= RECORD_MARKS_MAX { 0 } else { part_bits.min(PART_BITS_MAX) };
+    let mut marks = Marks { part_bits, part: rng.random_range(0..1 << part_bits), marks: Vec::new() };
+    let shorts: Vec<[u8; 8]> =
+        records.filter(|record| marks.covers(&record.peer)).map(|record| short(record)).collect();
+    marks.marks = shorts;
+    marks.marks.truncate(RECORD_MARKS_MAX);
+    marks
+}
+
+/// What the one who says to know these lacks of `records`; all where it says nothing.
+pub(crate) fn compare<'a>(
+    known: Option<&Marks>,
+    records: impl Iterator<Item = &'a Arc<SignedRecord>>,
+) -> Difference {
+    let Some(known) = known else {
+        return Difference { lacked_there: records.cloned().collect(), lacked_here: true };
+    };
+    let mut theirs = known.marks.clone();
+    theirs.sort_unstable();
+    theirs.dedup();
+    let (mut lacked_there, mut shared) = (Vec::new(), 0);
+    for record in records.filter(|record| known.covers(&record.peer)) {
+        if theirs.binary_search(&short(record)).is_ok() {
+            shared += 1;
+        } else {
+            lacked_there.push(record.clone());
+        }
+    }
+    Difference { lacked_there, lacked_here: shared < theirs.len() }
+}
+
 /// Packs records into lists that each fit a frame.
 pub(crate) fn pack(records: impl Iterator<Item = Arc<SignedRecord>>) -> Vec<Vec<Arc<SignedRecord>>> {
     let mut frames: Vec<Vec<Arc<SignedRecord>>> = Vec::new();
@@ -240,6 +294,9 @@ pub(crate) fn pack(records: impl Iterator<Item = Arc<SignedRecord>>) -> Vec<Vec<
 
 #[cfg(test)]
 mod tests {
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
     use super::*;
     use crate::testing::record;
 
@@ -263,6 +320,39 @@ mod tests {
         assert!(exchange.seal(own.clone(), WallTime::default()).is_some());
         assert!(exchange.seal(own, WallTime::default()).is_none());
         assert!(exchange.sealed(None, Time::ZERO));
+    }
+
+    #[test]
+    fn only_what_the_other_side_lacks_is_sent_and_asked_for() {
+        let of = |range: std::ops::Range<u64>| -> Vec<Arc<SignedRecord>> {
+            range.map(|number| record(&number.to_string(), 1, 1)).collect()
+        };
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let known = |records: &[Arc<SignedRecord>], rng: &mut _| marks(records.iter(), records.len(), rng);
+        let (here, there) = (of(0..100), of(10..110));
+        let difference = compare(Some(&known(&there, &mut rng)), here.iter());
+        assert_eq!(difference.lacked_there, here[..10]);
+        assert!(difference.lacked_here);
+        let difference = compare(Some(&known(&there[..90], &mut rng)), here.iter());
+        assert!(!difference.lacked_here, "it has nothing that is not here");
+        let newer = [record("5", 1, 2)];
+        let difference = compare(Some(&known(&here, &mut rng)), newer.iter());
+        assert_eq!(difference.lacked_there, newer);
+        let difference = compare(None, here.iter());
+        assert_eq!((difference.lacked_there.len(), difference.lacked_here), (100, true));
+    }
+
+    #[test]
+    fn of_very_many_records_a_part_is_spoken_of() {
+        let records: Vec<_> =
+            (0..3 * RECORD_MARKS_MAX).map(|number| record(&number.to_string(), 1, 1)).collect();
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let known = marks(records.iter(), records.len(), &mut rng);
+        let covered = records.iter().filter(|record| known.covers(&record.peer)).count();
+        assert_eq!((known.part_bits, known.marks.len()), (3, covered));
+        assert!((1..RECORD_MARKS_MAX).contains(&covered), "{covered}");
+        let difference = compare(Some(&known), records.iter());
+        assert!(difference.lacked_there.is_empty() && !difference.lacked_here);
     }
 
     #[test]

@@ -26,6 +26,14 @@ impl Contact {
     pub(crate) fn next(&self) -> Time {
         self.retry.next()
     }
+
+    fn failed(&mut self, error: String, now: Time, rng: &mut ChaCha8Rng) -> u32 {
+        self.dialling = false;
+        self.address = self.address.wrapping_add(1);
+        self.last_error = Some(error);
+        self.retry.failed(now, rng);
+        self.retry.failures()
+    }
 }
 
 /// Contacts of members, one for each that was ever tried or linked.
@@ -63,12 +71,19 @@ impl Contacts {
     /// A dial failed; returns the failures in a row. The next one takes the next address.
     pub(crate) fn failed(&mut self, peer: &PeerId, error: String, now: Time, rng: &mut ChaCha8Rng) -> u32 {
         let Some(contact) = self.contacts.get_mut(peer) else { return 1 };
-        contact.dialling = false;
-        contact.address = contact.address.wrapping_add(1);
-        contact.last_error = Some(error);
         contact.unreachable.get_or_insert(now);
-        contact.retry.failed(now, rng);
-        contact.retry.failures()
+        contact.failed(error, now, rng)
+    }
+
+    /// As [`Contacts::failed`], where somebody was there and nothing came of it in time: that alone has nobody forgotten.
+    pub(crate) fn unfinished(
+        &mut self,
+        peer: &PeerId,
+        error: String,
+        now: Time,
+        rng: &mut ChaCha8Rng,
+    ) -> u32 {
+        self.contacts.get_mut(peer).map_or(1, |contact| contact.failed(error, now, rng))
     }
 
     /// A dial brought a link that has not said hello yet.
@@ -128,6 +143,21 @@ mod tests {
     use rand::SeedableRng;
 
     use super::*;
+
+    #[test]
+    fn a_member_that_is_there_and_slow_is_not_forgotten_for_that() {
+        let (mut contacts, peer) = (Contacts::default(), PeerId::of_uri("a"));
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let (minute, now) = (Duration::from_secs(60), Time::from_micros(1));
+        contacts.dialling(peer, 1);
+        assert_eq!(contacts.unfinished(&peer, "timed out".into(), now, &mut rng), 1);
+        assert!(contacts.next(&peer).expect("not being dialled") > now, "it is left alone for a while");
+        assert_eq!(contacts.unreachable(now + minute, minute), []);
+        contacts.dialling(peer, 1);
+        assert_eq!(contacts.failed(&peer, "refused".into(), now, &mut rng), 2);
+        contacts.unfinished(&peer, "timed out".into(), now + minute / 2, &mut rng);
+        assert_eq!(contacts.unreachable(now + minute, minute), [peer], "once it was not there");
+    }
 
     #[test]
     fn a_member_is_unreachable_since_the_first_failure_until_a_link_stands() {

@@ -167,6 +167,11 @@ impl Roster {
         self.members.iter()
     }
 
+    /// Their records, by id.
+    pub(crate) fn records(&self) -> impl Iterator<Item = &Arc<SignedRecord>> {
+        self.members.values().map(|member| &member.record)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.members.len()
     }

@@ -131,7 +131,9 @@ impl Peer {
             Message::Unavailable { ids } => self.unavailable(peer, &ids, now),
             Message::HoldsRequest { ids } => self.holds_asked(link, ids),
             Message::Holds { ids } => self.holds_said(&peer, &ids, now),
-            Message::RecordsRequest { limit, digest } => self.records_asked(link, limit, &digest, now),
+            Message::RecordsRequest { limit, digest, known } => {
+                self.records_asked(link, limit, &digest, known.as_ref(), now);
+            }
             Message::Records { records, news } => self.records(peer, records, news),
             Message::Sync(sync) => self.sync_said(link, peer, sync, now),
             Message::Hello(_) => self.fault(link, "a second hello came".to_owned()),
@@ -302,7 +304,7 @@ impl Peer {
             let wait = if self.me < peer.id { jitter } else { HIGHER_ID_WAIT + jitter };
             if session.phase == LinkPhase::Greeting && session.dialled {
                 self.dial_window.unfinished(now.time);
-                self.contacts.failed(&peer.id, reason.clone(), now.time, &mut self.rng);
+                self.contacts.unfinished(&peer.id, reason.clone(), now.time, &mut self.rng);
                 self.bootstrap.failed(&session.address, now.time, &mut self.rng);
             } else if session.stood {
                 self.contacts.lost(peer.id, session.heard_wall, now.time, now.time + wait);
@@ -328,7 +330,11 @@ impl Peer {
                 (address, failures)
             }
             Some(super::Purpose::DialMember(peer, address)) => {
-                let failures = self.contacts.failed(&peer, error.to_string(), now.time, &mut self.rng);
+                let (contacts, rng) = (&mut self.contacts, &mut self.rng);
+                let failures = match &error {
+                    DialError::Unfinished(_) => contacts.unfinished(&peer, error.to_string(), now.time, rng),
+                    _ => contacts.failed(&peer, error.to_string(), now.time, rng),
+                };
                 self.set(Timer::Forget, now.time + self.config.forget_after);
                 (address, failures)
             }

@@ -12,9 +12,9 @@ use crate::config::Known;
 use crate::envelope::{Record, SignedRecord};
 use crate::event::{Class, Event, EvidenceKind, Output, Verdict, Verifiable};
 use crate::gossip::grid;
-use crate::membership::exchange;
+use crate::membership::exchange::{self, Difference};
 use crate::membership::roster::Change;
-use crate::message::{LinkPeer, Message};
+use crate::message::{LinkPeer, Marks, Message};
 use crate::types::bounds::RECORD_ADDRESSES_MAX;
 use crate::types::{Address, LinkId, Now, OpId, PeerId, Time};
 
@@ -189,26 +189,38 @@ impl Peer {
     pub(super) fn ask_for_records(&mut self, link: LinkId, unprompted: bool, now: Now) {
         if self.exchange.may_ask(link, now.time, unprompted) {
             let digest = self.roster.digest(self.exchange.own().map(|own| &**own)).to_vec().into();
-            self.send(link, Class::Control, Message::RecordsRequest { limit: 0, digest });
+            let known = self.exchange.own().into_iter().chain(self.roster.records());
+            let known = Some(exchange::marks(known, self.roster.len() + 1, &mut self.rng));
+            self.send(link, Class::Control, Message::RecordsRequest { limit: 0, digest, known });
         }
     }
 
-    pub(super) fn records_asked(&mut self, link: LinkId, limit: u32, digest: &[u8], now: Now) {
+    pub(super) fn records_asked(
+        &mut self,
+        link: LinkId,
+        limit: u32,
+        digest: &[u8],
+        known: Option<&Marks>,
+        now: Now,
+    ) {
         let own = self.exchange.own().cloned();
         if self.roster.digest(own.as_deref()) == digest {
             self.send(link, Class::Control, Message::Records { records: Vec::new(), news: false });
             return;
         }
-        if !self.exchange.may_answer(now.time) {
-            return;
-        }
         let limit = if limit == 0 { usize::MAX } else { limit as usize };
-        let known = self.roster.iter().map(|(_, member)| member.record.clone());
-        for records in exchange::pack(own.into_iter().chain(known).take(limit)) {
-            self.send(link, Class::Control, Message::Records { records, news: false });
+        let all = own.iter().chain(self.roster.records());
+        let Difference { lacked_there, lacked_here } = exchange::compare(known, all);
+        if lacked_there.is_empty() {
+            self.send(link, Class::Control, Message::Records { records: Vec::new(), news: false });
+        } else if self.exchange.may_answer(now.time) {
+            for records in exchange::pack(lacked_there.into_iter().take(limit)) {
+                self.send(link, Class::Control, Message::Records { records, news: false });
+            }
         }
-        // The other side may know more: its answer is empty where it does not.
-        self.ask_for_records(link, false, now);
+        if lacked_here {
+            self.ask_for_records(link, false, now);
+        }
     }
 
     pub(super) fn exchange_records(&mut self, now: Now) {

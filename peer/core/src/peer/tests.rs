@@ -142,7 +142,7 @@ fn message() -> impl Strategy<Value = Message> {
             detail: String::new()
         }),
         proptest::collection::vec(id(), 0..4).prop_map(|ids| Message::Unavailable { ids }),
-        any::<u32>().prop_map(|limit| Message::RecordsRequest { limit, digest: Bytes::new() }),
+        any::<u32>().prop_map(|limit| Message::RecordsRequest { limit, digest: Bytes::new(), known: None }),
         (proptest::collection::vec(record(), 0..4), any::<bool>())
             .prop_map(|(records, news)| Message::Records { records, news }),
         (
