@@ -82,7 +82,9 @@ impl Peer {
             self.say_sync(link, number, Step { partial: true, ..Step::default() }, false);
             return;
         }
-        let Some((side, round)) = self.sync.find(link, number).filter(|(_, round)| !round.asking) else {
+        // Where nothing more is to be said, or the store is being asked, nothing is heard either.
+        let hears = |round: &Round| round.talking && !round.asking;
+        let Some((side, round)) = self.sync.find(link, number).filter(|(_, round)| hears(round)) else {
             return;
         };
         round.sent += sync.want.len() as u64;

@@ -20,6 +20,9 @@ const QUEUE_MAX: usize = 8;
 const IDLE_MAX: Duration = Duration::from_secs(5);
 /// A round in which the other side says nothing for this long is over. Guess: many round trips, and a read of a store.
 const SILENT_MAX: Duration = Duration::from_secs(2);
+/// A round is over after this time, whatever still comes: who sends a little of what is wanted now and then must not keep this
+/// peer from asking others. Guess: many times what one message asks for takes over a slow link.
+const ROUND_MAX: Duration = Duration::from_secs(60);
 /// While a long gap is filled, the next round opens when so many of the last one's transactions are still to come: most of
 /// what one message asks for, as a round takes about as long as they do. The next list (`SYNC_IDS_MAX`) begins with these and
 /// still has as many new ones.
@@ -80,7 +83,8 @@ impl Round {
 
     /// When it is given up if nothing happens in it.
     fn timeout(&self) -> Time {
-        self.progress + if self.talking && !self.asking { SILENT_MAX } else { IDLE_MAX }
+        let idle = self.progress + if self.talking && !self.asking { SILENT_MAX } else { IDLE_MAX };
+        idle.min(self.began + ROUND_MAX)
     }
 
     /// Both sides have said all that there is to say: the other side holds what was held here when it began, but for
@@ -353,6 +357,20 @@ mod tests {
         }
         let (_, next) = schedule.finished(later(3)).pop().expect("over");
         assert!(next.is_caught_up() && next.received == rest.len() as u64);
+    }
+
+    #[test]
+    fn a_round_ends_though_a_little_comes_of_it_now_and_then() {
+        let mut schedule = Schedule::default();
+        let (peer, link) = (PeerId::of_uri("a"), LinkId(1));
+        schedule.start(link, Side::Own, peer, 9, Time::ZERO);
+        schedule.want(link, Side::Own, &[TxId::from_bytes([1; 32])]);
+        for second in 1..60 {
+            let now = Time::ZERO + Duration::from_secs(second);
+            schedule.progress(link, Side::Own, now);
+            assert!(schedule.finished(now).is_empty(), "{second}");
+        }
+        assert_eq!(schedule.finished(Time::ZERO + ROUND_MAX).len(), 1);
     }
 
     #[test]

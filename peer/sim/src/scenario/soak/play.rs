@@ -227,13 +227,14 @@ fn leave(world: &mut World, client: &mut Client, seed: u64) {
     converge(world, until);
 }
 
-/// Whether a peer says that it is drained; then what it holds must be held elsewhere.
+/// Whether a peer says that it is drained; then what it holds must be held elsewhere: it may be by one that is malicious and
+/// keeps it to itself, for one that stays is all that a drain promises.
 fn is_drained(world: &mut World, leaver: usize) -> bool {
     if !world.drain_of(leaver).is_some_and(|drain| drain.drained) {
         return false;
     }
     let machines = world.machines();
-    let mut others = machines.iter().filter(|other| counts(other) && other.number != leaver);
+    let mut others = machines.iter().filter(|other| !other.gone && other.number != leaver);
     let left_behind = machines[leaver]
         .disk
         .store()
