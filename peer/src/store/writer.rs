@@ -33,8 +33,8 @@ const GATHER_FROM_OPS: usize = 2;
 /// The next group starts so many times what this one took after this one's start, while operations come: where the
 /// processors are busy a group takes long, and costs hardly more the more there is in it (guess).
 const GATHER_TIMES: u32 = 4;
-/// Longest time between the starts (measured with five peers on two cores, 1,000 transactions/s of 1 KB: p99 to all
-/// 191 ms where no group gathers, 131 with 20 ms, 109 with 40, and less processor time).
+/// Longest time between the starts (measured with five peers on two cores, 1,000 transactions/s of 1 KB, always as long: p99
+/// to all 191 ms where no group gathers, 131 with 20 ms, 109 with 40, and less processor time; beyond that a guess).
 const GATHER_MAX: Duration = Duration::from_millis(80);
 
 /// Runs until the store is closed.
