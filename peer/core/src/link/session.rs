@@ -440,6 +440,11 @@ impl Session {
         *frames = frames.saturating_add(1);
     }
 
+    /// This peer dialled, and the other side has not said hello yet.
+    pub(crate) fn is_unfinished_dial(&self) -> bool {
+        self.phase == Phase::Greeting && self.dialled
+    }
+
     /// Silent for longer than an interval, or when it should have acknowledged: not to be relied on by the grid.
     pub(crate) fn is_suspect(&self, now: Time, interval: Duration) -> bool {
         let timeout = self.rtt.timeout();

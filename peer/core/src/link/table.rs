@@ -107,7 +107,7 @@ impl Links {
     /// Links that were dialled and have not said hello yet.
     pub(crate) fn greeting_dialled(&self) -> usize {
         let greeting = self.greeting.iter().filter_map(|link| self.sessions.get(link));
-        greeting.filter(|session| session.phase == Phase::Greeting && session.dialled).count()
+        greeting.filter(|session| session.is_unfinished_dial()).count()
     }
 
     pub(crate) fn is_linked(&self, peer: &PeerId) -> bool {

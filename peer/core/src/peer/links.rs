@@ -302,7 +302,7 @@ impl Peer {
             self.bodies.unlinked(&peer.id);
             let jitter = Duration::from_micros(self.rng.random_range(0..REDIAL_JITTER_US));
             let wait = if self.me < peer.id { jitter } else { HIGHER_ID_WAIT + jitter };
-            if session.phase == LinkPhase::Greeting && session.dialled {
+            if session.is_unfinished_dial() {
                 self.dial_window.unfinished(now.time);
                 self.contacts.unfinished(&peer.id, reason.clone(), now.time, &mut self.rng);
                 self.bootstrap.failed(&session.address, now.time, &mut self.rng);
@@ -360,7 +360,12 @@ impl Peer {
                 (LinkPhase::Closing, Some(at)) => lower(at),
                 (LinkPhase::Closing, None) => {}
                 (phase, _) => match session.liveness(now.time, interval) {
-                    Liveness::Dead => dead.push((session.link, session.peer.id, phase)),
+                    Liveness::Dead => {
+                        if session.is_unfinished_dial() {
+                            self.dial_window.unfinished(now.time);
+                        }
+                        dead.push((session.link, session.peer.id, phase));
+                    }
                     Liveness::Ping if phase == LinkPhase::Ready => {
                         pings.push((session.link, session.ping(now.time)));
                         lower(now.time + interval);
@@ -376,7 +381,6 @@ impl Peer {
         for (link, peer, phase) in dead {
             if phase == LinkPhase::Greeting {
                 // It accepts links and never says hello: no use to dial it again at once.
-                self.dial_window.unfinished(now.time);
                 self.hold(peer, now.time + NOT_NOW);
             }
             let silent = interval * 3;

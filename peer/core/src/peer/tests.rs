@@ -12,6 +12,7 @@ use crate::envelope::{Carried, Envelope, Header, SignedRecord};
 use crate::event::{
     DialError, Input, LinkUp, Loaded, Output, RangeDetail, RangeView, Rung, StoreFault, Submit, Verdict,
 };
+use crate::membership::window::Window;
 use crate::message::{
     Fingerprint, Frame, GoodbyeReason, Hello, LinkPeer, Message, Push, Sync, SyncBound, SyncContent,
     SyncRange,
@@ -311,6 +312,7 @@ fn a_second_hello_is_a_fault_and_one_on_a_link_that_was_given_up_is_none() {
     let closed = std::iter::from_fn(|| peer.poll_output())
         .any(|output| matches!(output, Output::Close { link: LinkId(2), .. }));
     assert!(closed, "nobody says hello on it");
+    assert_eq!(peer.dial_window.width(), Window::default().width(), "this peer did not dial it");
     peer.handle(at(Duration::ZERO), said(2, 1));
     assert!(!blames(&mut peer));
 }
