@@ -170,7 +170,7 @@ pub async fn serve(
     let by_clock = if config.durable { 0 } else { crate::clock::wall_now().as_unix_ms() / 1000 };
     let incarnation = recovered.incarnation.max(by_clock);
     let identity = identity(&config, incarnation);
-    let (uri, incarnation) = (identity.uri.clone(), identity.incarnation);
+    let (me, uri, incarnation) = (identity.id, identity.uri.clone(), identity.incarnation);
     let packing = config.compression == Compression::Lz4;
     let node = NodeHandle::new(commands_in, events.clone(), identity, store.clone(), config.body_bytes_max)
         .taking_in(config.submit_bytes_max)
@@ -228,7 +228,7 @@ pub async fn serve(
         "started"
     );
     let effects = Effects {
-        me: sorcha_peer_core::types::PeerId::of_uri(&config.uri()),
+        me,
         store: store.clone(),
         transport: transport.clone(),
         metrics: metrics.clone(),

@@ -88,8 +88,9 @@ impl World {
         let uri = tls.current().uri.to_string();
         let (commands_in, commands) = mpsc::channel(64);
         let (events, _) = broadcast::channel(1024);
+        let me = sorcha_peer_core::types::PeerId::of_uri(&uri);
         let identity = Identity {
-            id: sorcha_peer_core::types::PeerId::of_uri(&uri),
+            id: me,
             uri: uri.clone(),
             name: name.to_owned(),
             network: "net".to_owned(),
@@ -120,7 +121,6 @@ impl World {
             known: recovered.records.into(),
             ..config::Start::default()
         };
-        let me = sorcha_peer_core::types::PeerId::of_uri(&uri);
         let core = Peer::new(settings, config::Identity { uri }, start, clock.now());
         #[expect(clippy::disallowed_methods, reason = "as in the shipping peer")]
         let (completions_in, completions) = mpsc::unbounded_channel();

@@ -167,11 +167,11 @@ impl Clients {
         Some(last + (LULL * self.apart().unwrap_or(self.apart)).max(LULL_MIN))
     }
 
-    /// A group was taken, and so many that clients wait for were left.
-    fn taken(&mut self, left: usize) {
-        let now = Instant::now();
-        let between = (left > 0).then_some((now, now));
-        *self = Self { waiting: left as u32, between, apart: self.apart().unwrap_or(self.apart) };
+    /// A group was taken, with so many that clients waited for.
+    fn taken(&mut self, taken: usize) {
+        let (waiting, now) = (self.waiting - taken as u32, Instant::now());
+        let between = (waiting > 0).then_some((now, now));
+        *self = Self { waiting, between, apart: self.apart().unwrap_or(self.apart) };
     }
 }
 
@@ -192,7 +192,7 @@ impl State {
         if self.operations.is_empty() {
             self.quiet_since = None;
         }
-        self.clients.taken(self.operations.iter().filter(|operation| operation.is_by_client()).count());
+        self.clients.taken(operations.iter().filter(|operation| operation.is_by_client()).count());
         let last = self.closed && self.operations.is_empty();
         Group { operations, reopen: self.reopen.take(), last }
     }

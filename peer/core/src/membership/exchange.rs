@@ -241,10 +241,8 @@ pub(crate) fn marks<'a>(
     let part_bits = (2 * count).div_ceil(RECORD_MARKS_MAX).next_power_of_two().trailing_zeros();
     let part_bits = if count <= RECORD_MARKS_MAX { 0 } else { part_bits.min(PART_BITS_MAX) };
     let mut marks = Marks { part_bits, part: rng.random_range(0..1 << part_bits), marks: Vec::new() };
-    let shorts: Vec<[u8; 8]> =
-        records.filter(|record| marks.covers(&record.peer)).map(|record| short(record)).collect();
-    marks.marks = shorts;
-    marks.marks.truncate(RECORD_MARKS_MAX);
+    let covered = records.filter(|record| marks.covers(&record.peer));
+    marks.marks = covered.take(RECORD_MARKS_MAX).map(|record| short(record)).collect();
     marks
 }
 
