@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
     tonic_prost_build::configure()
         .bytes(".")
+        .codec_path("crate::codec::FrugalCodec")
         .client_mod_attribute("sorcha.peer.v1", "#[cfg(feature = \"grpc\")]")
         .server_mod_attribute("sorcha.peer.v1", "#[cfg(feature = \"grpc\")]")
         .compile_fds(descriptors)?;

@@ -8,7 +8,8 @@ mod batch;
 mod sealer;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -43,7 +44,9 @@ type Job = Box<dyn FnOnce(Option<&Shared>) + Send>;
 /// The pool. Cheap to clone; its threads end with the last clone.
 #[derive(Debug, Clone)]
 pub struct SignaturePool {
-    jobs: SyncSender<Job>,
+    /// A bounded channel would take room for all that may wait from the start.
+    jobs: Sender<Job>,
+    waiting: Arc<AtomicUsize>,
     sealer: Arc<Sealer>,
     threads: usize,
 }
@@ -66,18 +69,19 @@ struct CheckedCertificates {
 impl SignaturePool {
     /// Starts `threads` threads (at least one).
     pub fn start(tls: Arc<TlsState>, threads: usize, pace: Pace) -> std::io::Result<Self> {
-        let (jobs, queue) = sync_channel::<Job>(QUEUE_MAX);
+        let (jobs, queue) = channel::<Job>();
+        let waiting = Arc::<AtomicUsize>::default();
         let queue = Arc::new(Mutex::new(queue));
         let sealer = Arc::new(Sealer::start(Arc::clone(&tls), pace)?);
         let shared = Arc::new(Shared { tls, checked: Mutex::default(), trees: Mutex::default() });
         let threads = threads.max(1);
         for number in 0..threads {
-            let (queue, shared) = (Arc::clone(&queue), Arc::clone(&shared));
+            let (queue, waiting, shared) = (Arc::clone(&queue), Arc::clone(&waiting), Arc::clone(&shared));
             std::thread::Builder::new()
                 .name(format!("signatures-{number}"))
-                .spawn(move || work(&queue, &shared))?;
+                .spawn(move || work(&queue, &waiting, &shared))?;
         }
-        Ok(Self { jobs, sealer, threads })
+        Ok(Self { jobs, waiting, sealer, threads })
     }
 
     /// Encodes and signs a header with the key of the moment, together with others that wait.
@@ -125,8 +129,12 @@ impl SignaturePool {
     }
 
     fn push(&self, job: Job) {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= QUEUE_MAX {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return job(None);
+        }
         // Disconnected: the threads have ended, so the process is ending; the job answers the same.
-        if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) = self.jobs.try_send(job) {
+        if let Err(SendError(job)) = self.jobs.send(job) {
             job(None);
         }
     }
@@ -143,13 +151,12 @@ fn busy<T>() -> Result<T, String> {
     Err("too many signatures are waiting: try again in a moment".to_owned())
 }
 
-fn work(queue: &Mutex<Receiver<Job>>, shared: &Shared) {
+fn work(queue: &Mutex<Receiver<Job>>, waiting: &AtomicUsize, shared: &Shared) {
     loop {
         let job = lock(queue).recv();
-        match job {
-            Ok(job) => job(Some(shared)),
-            Err(_) => return,
-        }
+        let Ok(job) = job else { return };
+        waiting.fetch_sub(1, Ordering::Relaxed);
+        job(Some(shared));
     }
 }
 

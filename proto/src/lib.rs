@@ -3,6 +3,9 @@
 //! Messages are always here; the gRPC clients and servers come with the feature `grpc`, so that the
 //! simulator can count real bytes without an asynchronous runtime in its tree.
 
+#[cfg(feature = "grpc")]
+pub mod codec;
+
 /// `sorcha.peer.v1`: envelopes, frames between peers, the local `Node` service, the operator's `Operate`.
 #[allow(
     missing_docs,

@@ -1,6 +1,7 @@
 //! Sealing and checking with real certificates.
 
 use std::path::Path;
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use sorcha_peer_core::types::Hash;

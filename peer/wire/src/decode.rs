@@ -133,6 +133,7 @@ pub fn decode_record(record: v1::SignedRecord) -> Result<SignedRecord, FrameErro
         at_most("record.addresses", address.len(), ADDRESS_BYTES_MAX)?;
     }
     let addresses = said.addresses.into_iter().take(RECORD_ADDRESSES_MAX).map(Address::new).collect();
+    let [signed, signature, certificate] = together([record.record, record.signature, record.certificate]);
     Ok(SignedRecord {
         peer: PeerId::of_uri(&said.uri),
         record: Record {
@@ -144,10 +145,17 @@ pub fn decode_record(record: v1::SignedRecord) -> Result<SignedRecord, FrameErro
             leaving: said.leaving,
             software: said.software,
         },
-        signed: record.record,
-        signature: record.signature,
-        certificate: record.certificate,
+        signed,
+        signature,
+        certificate,
     })
+}
+
+/// The same bytes in an allocation of their own. What is decoded shares the buffer that it was read into, and a record is
+/// kept for as long as its peer is a member.
+fn together<const N: usize>(parts: [Bytes; N]) -> [Bytes; N] {
+    let mut all = Bytes::from(parts.concat());
+    parts.map(|part| all.split_to(part.len()))
 }
 
 /// Reads a signed record as [`crate::encode_record_bytes`] wrote it.
