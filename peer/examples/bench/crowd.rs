@@ -41,6 +41,11 @@ pub(crate) struct Crowd {
 impl Crowd {
     /// Certificates and configurations for so many peers.
     pub(crate) fn prepare(place: &Place, peers: usize) -> Result<Self> {
+        Self::prepare_with(place, peers, json!({}))
+    }
+
+    /// The same with this as `discovery`.
+    pub(crate) fn prepare_with(place: &Place, peers: usize, discovery: Value) -> Result<Self> {
         let now = Timestamp::now();
         let authority = Authority::generate(DOMAIN, now, SignedDuration::from_hours(24))?;
         let ports = free_ports(peers)?;
@@ -61,6 +66,7 @@ impl Crowd {
                 "tls": { "directory": directory.join("tls") },
                 "state": { "directory": directory.join("state") },
                 "log": { "level": "warn" },
+                "discovery": discovery,
                 "bootstrap": { "addresses": (0..BOOTSTRAP.min(peers)).map(address).collect::<Vec<_>>() },
             });
             std::fs::write(config_of(&directory), config.to_string())?;
@@ -85,7 +91,8 @@ impl Crowd {
     /// Runs some peers in one process.
     pub(crate) fn host(&self, peers: std::ops::Range<usize>) -> Result<Host> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("host").args(&self.directories[peers]);
+        // Fewer pools of free memory: a hundred peers in one process would otherwise spread over sixteen of them.
+        command.arg("host").args(&self.directories[peers]).env("MALLOC_ARENA_MAX", "2");
         let mut child = spawn(command)?;
         let (stdin, stdout) = (child.stdin.take().context("piped")?, child.stdout.take().context("piped")?);
         Ok(Host { child, stdin, stdout: BufReader::new(stdout) })
