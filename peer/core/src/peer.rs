@@ -285,11 +285,11 @@ impl Peer {
     }
 
     fn tick(&mut self, now: Now) {
-        for timer in self.timers.due(now.time) {
+        for (timer, at) in self.timers.due(now.time) {
             self.timers.clear(timer);
             match timer {
                 Timer::Dial => self.dial(now),
-                Timer::Liveness => self.check_liveness(now),
+                Timer::Liveness => self.check_liveness(at, now),
                 Timer::News => self.spread_news(),
                 Timer::Exchange => self.exchange_records(now),
                 Timer::Acks => self.send_acks(now),

@@ -23,7 +23,7 @@ pub(crate) fn asks(output: &Output) -> Option<OpId> {
 /// The effect that an input answers.
 pub(crate) fn answered(input: &Input) -> Option<OpId> {
     match input {
-        Input::LinkUp(up) => up.dial,
+        Input::LinkUp(up) => up.opened.op(),
         Input::DialFailed { op, .. }
         | Input::Sealed { op, .. }
         | Input::RecordSealed { op, .. }

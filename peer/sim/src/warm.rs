@@ -9,7 +9,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use sorcha_peer_core::event::{DialError, Input, LinkUp, Output, Rung};
+use sorcha_peer_core::event::{DialError, Input, LinkUp, Opened, Output, Rung};
 use sorcha_peer_core::message::{Frame, LinkPeer, Message};
 use sorcha_peer_core::peer::Peer;
 use sorcha_peer_core::types::{Address, LinkId, OpId};
@@ -218,14 +218,14 @@ impl World {
         };
         let link = self.network.link(peer, target);
         self.trace.add(self.now, Mark::Link, peer, link.0 << 1 | 1);
-        let up = |link, dial, other: &Machine, address| {
+        let up = |link, opened, other: &Machine, address| {
             let peer = LinkPeer { id: other.id, uri: other.identity.uri.clone() };
-            Input::LinkUp(LinkUp { link, dial, peer, address, rung: Rung::Stream })
+            Input::LinkUp(LinkUp { link, opened, peer, address, rung: Rung::Stream })
         };
         let (near, far) = (&self.machines[peer], &self.machines[target]);
         let source = Address::new(format!("{}.source", near.address));
         let accepted = LinkId(link.0 ^ 1);
-        post.put(target, Given::At(accepted, up(accepted, None, near, source)));
-        up(link, Some(op), far, address)
+        post.put(target, Given::At(accepted, up(accepted, Opened::Accepted, near, source)));
+        up(link, Opened::Dialled(op), far, address)
     }
 }

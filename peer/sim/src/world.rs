@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sorcha_peer_core::config::{Config, Known, Start, next_incarnation};
 use sorcha_peer_core::envelope::{Record, SignedRecord};
-use sorcha_peer_core::event::{DialError, Input, LinkUp, Rung, Submit};
+use sorcha_peer_core::event::{DialError, Input, LinkUp, Opened, Rung, Submit};
 use sorcha_peer_core::message::LinkPeer;
 use sorcha_peer_core::payload::Codings;
 use sorcha_peer_core::peer::Peer;
@@ -486,7 +486,7 @@ impl World {
                 self.network.set_open(link, true);
                 let dialler = self.network.other(link);
                 let address = Address::new(format!("{}.source", self.machines[dialler].address));
-                self.link_up(peer, link, None, dialler, address);
+                self.link_up(peer, link, Opened::Accepted, dialler, address);
             }
             Item::Up => {
                 if self.machines[peer].power == Power::Stopped {
@@ -536,14 +536,14 @@ impl World {
         }
         let link = self.network.link(peer, target);
         self.wire(link, Item::Up);
-        self.link_up(peer, link, Some(op), target, address);
+        self.link_up(peer, link, Opened::Dialled(op), target, address);
     }
 
-    fn link_up(&mut self, peer: usize, link: LinkId, dial: Option<OpId>, other: usize, address: Address) {
+    fn link_up(&mut self, peer: usize, link: LinkId, opened: Opened, other: usize, address: Address) {
         self.trace.add(self.now, Mark::Link, peer, link.0 << 1 | 1);
         let machine = &self.machines[other];
         let other = LinkPeer { id: machine.id, uri: machine.identity.uri.clone() };
-        self.handle(peer, Input::LinkUp(LinkUp { link, dial, peer: other, address, rung: Rung::Stream }));
+        self.handle(peer, Input::LinkUp(LinkUp { link, opened, peer: other, address, rung: Rung::Stream }));
         self.springs(peer, Moment::Linked);
     }
 }

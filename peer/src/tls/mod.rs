@@ -64,6 +64,9 @@ pub struct Material {
     pub server: Arc<ServerConfig>,
     /// For dialling.
     pub client: Arc<ClientConfig>,
+    /// For connections that only carry another one, within which `client` is used: whoever answers may, with any
+    /// certificate, and learns nothing.
+    pub bearer: Arc<ClientConfig>,
 }
 
 /// The current material, swapped as a whole by a reload.
@@ -245,6 +248,13 @@ fn read_material(directory: &Path, identity: &SpiffeId, now: Timestamp) -> Resul
         .with_client_auth_cert(chain, tls_key)?;
     client.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
     client.resumption = Resumption::disabled();
+    let mut bearer = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier::AnyCertificate::new(provider())))
+        .with_no_client_auth();
+    bearer.alpn_protocols = vec![ALPN[1].to_vec()];
+    bearer.resumption = Resumption::disabled();
 
     Ok(Material {
         content: digest_of(&read),
@@ -259,5 +269,6 @@ fn read_material(directory: &Path, identity: &SpiffeId, now: Timestamp) -> Resul
         not_after: says.not_after,
         server: Arc::new(server),
         client: Arc::new(client),
+        bearer: Arc::new(bearer),
     })
 }

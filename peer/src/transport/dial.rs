@@ -1,27 +1,32 @@
-//! Opening a link: names to addresses, TCP, TLS, who is there, then the stream.
+//! Opening a link: names to addresses, then rung by rung TCP, TLS, who is there, and the stream.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use sorcha_peer_core::event::DialError;
-use sorcha_peer_core::types::{Address, OpId, PeerId};
+use sorcha_peer_core::event::{DialError, Opened, Rung};
+use sorcha_peer_core::types::{Address, PeerId};
 use sorcha_proto::v1::peer_link_client::PeerLinkClient;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::{TlsConnector, TlsStream};
 use tonic::transport::Endpoint;
 
-use super::Inner;
-use super::io::{Fault, PeerStream, plain, spoken};
-use super::link::Outgoing;
+use super::io::{Fault, PeerStream, Visitor, plain, spoken};
+use super::ladder::RUNGS;
+use super::link::{Ended, Outgoing};
 use super::resolve::Resolver;
-use super::settings;
+use super::socket::Socket;
+use super::{Inner, carry, settings};
 
 /// The whole dial.
 pub(super) const DIAL_WITHIN: Duration = Duration::from_secs(20);
+/// TLS of a connection that calls travel on.
+const CALL_TLS_WITHIN: Duration = Duration::from_secs(10);
 /// Resolving a name.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(3);
 /// TCP to one address.
@@ -33,40 +38,131 @@ fn unfinished(address: &Address, what: &str) -> DialError {
     DialError::Unfinished(format!("connect to {address}: {what}"))
 }
 
-/// Dials within [`DIAL_WITHIN`]; where a link comes of it, it runs on its own.
+/// Dials within [`DIAL_WITHIN`], down the ladder; where a link comes of it, it runs on its own.
 pub(super) async fn dial(
     inner: &Arc<Inner>,
-    op: OpId,
+    opened: Opened,
     address: &Address,
     expect: Option<PeerId>,
+    plan: &[Rung],
 ) -> Result<(), DialError> {
     let until = Instant::now() + DIAL_WITHIN;
-    let late = || format!("connect to {address}: timed out after {} s", DIAL_WITHIN.as_secs());
-    let connected = timeout_at(until, connect(&inner.resolver, address)).await;
-    let connection = connected.map_err(|_| DialError::Unreachable(late()))??;
-    let linked = timeout_at(until, link(inner, op, address, expect, connection)).await;
-    linked.map_err(|_| DialError::Unfinished(late()))?
+    let mut failed: Option<DialError> = None;
+    for rung in plan {
+        let connected = timeout_at(until, connect(&inner.resolver, address)).await.map_err(|_| {
+            DialError::Unreachable(format!(
+                "connect to {address}: timed out after {} s",
+                DIAL_WITHIN.as_secs()
+            ))
+        });
+        let connection = match connected.flatten() {
+            Ok(connection) => connection,
+            Err(error) => return Err(failed.unwrap_or(error)),
+        };
+        let last = plan.last() == Some(rung);
+        let within = if last { until } else { until.min(Instant::now() + inner.pace.patience()) };
+        let began = Instant::now();
+        let error = match timeout_at(within, attempt(inner, opened, address, expect, *rung, connection)).await
+        {
+            Ok(Ok(())) => {
+                inner.pace.took(began.elapsed());
+                inner.ladder.works(address, *rung);
+                return Ok(());
+            }
+            Ok(Err(error)) => error,
+            Err(_) => unfinished(address, &format!("timed out after {} s", began.elapsed().as_secs())),
+        };
+        // Another peer is another peer on each rung, and where nobody listens nobody does. A certificate that is not a
+        // peer's may be of somebody on the way, who ends TLS: below it the peer's own is seen.
+        let below = matches!(error, DialError::Unfinished(_) | DialError::Untrusted(_));
+        failed.get_or_insert(error);
+        if !below {
+            break;
+        }
+    }
+    Err(failed.unwrap_or_else(|| unfinished(address, "there is no rung to try")))
+}
+
+/// One rung.
+async fn attempt(
+    inner: &Arc<Inner>,
+    opened: Opened,
+    address: &Address,
+    expect: Option<PeerId>,
+    rung: Rung,
+    (tcp, remote): (TcpStream, SocketAddr),
+) -> Result<(), DialError> {
+    let tls = inner.tls.current();
+    let socket = match rung {
+        Rung::Stream => Socket::Tcp(tcp),
+        Rung::Exchange => {
+            let connect = connector(inner, address, (tcp, remote), Arc::clone(&tls.client));
+            carried(address, carry::Unary::new(&endpoint(), connect), rung).await?
+        }
+        Rung::Rest => {
+            let connect = connector(inner, address, (tcp, remote), Arc::clone(&tls.bearer));
+            carried(address, carry::Rest::new(address.to_string(), connect), rung).await?
+        }
+    };
+    link(inner, opened, address, expect, (socket, remote)).await
+}
+
+async fn carried(address: &Address, carrier: impl carry::Carrier, rung: Rung) -> Result<Socket, DialError> {
+    let opened = carry::open(carrier).await;
+    opened.map(|socket| Socket::Carried(socket, rung)).map_err(|why| unfinished(address, &why))
+}
+
+/// Makes the connections of calls: the first one is there already.
+fn connector(
+    inner: &Arc<Inner>,
+    address: &Address,
+    first: (TcpStream, SocketAddr),
+    config: Arc<ClientConfig>,
+) -> carry::Connect {
+    let first = Arc::new(Mutex::new(Some(first)));
+    let (inner, address) = (Arc::clone(inner), address.clone());
+    Arc::new(move || {
+        let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (inner, address, config) = (Arc::clone(&inner), address.clone(), Arc::clone(&config));
+        Box::pin(async move {
+            let (tcp, remote) = match first {
+                Some(first) => first,
+                None => connect(&inner.resolver, &address).await.map_err(std::io::Error::other)?,
+            };
+            let name = server_name(&address, remote);
+            timeout(CALL_TLS_WITHIN, TlsConnector::from(config).connect(name, tcp))
+                .await
+                .map_err(|_| std::io::Error::other("TLS took too long"))?
+        })
+    })
+}
+
+fn server_name(address: &Address, remote: SocketAddr) -> ServerName<'static> {
+    let host = address.as_str().rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']);
+    ServerName::try_from(host.to_owned()).unwrap_or(ServerName::IpAddress(remote.ip().into()))
 }
 
 /// From a connection to a link.
 async fn link(
     inner: &Arc<Inner>,
-    op: OpId,
+    opened: Opened,
     address: &Address,
     expect: Option<PeerId>,
-    (tcp, remote): (TcpStream, SocketAddr),
+    (socket, remote): (Socket, SocketAddr),
 ) -> Result<(), DialError> {
-    let host = address.as_str().rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']);
-    let name = ServerName::try_from(host.to_owned()).unwrap_or(ServerName::IpAddress(remote.ip().into()));
+    let name = server_name(address, remote);
+    let rung = socket.rung();
     let connector = TlsConnector::from(Arc::clone(&inner.tls.current().client));
     let refused = |fault: &Fault| match fault {
         Fault::Untrusted(why) => DialError::Untrusted(format!("{address}: {why}")),
         Fault::Broken(why) => unfinished(address, why),
     };
-    let tls = connector.connect(name, tcp).await.map_err(|error| refused(&Fault::of(&error)))?;
+    let tls = connector.connect(name, socket).await.map_err(|error| refused(&Fault::of(&error)))?;
     let stream = PeerStream::new(TlsStream::Client(tls), remote, inner.root.child_token())
         .map_err(|fault| refused(&fault))?;
-    let info = stream.info().clone();
+    let Visitor::Peer(info) = stream.visitor().clone() else {
+        return Err(DialError::Untrusted(format!("{address}: it presents no certificate; every peer must")));
+    };
     if expect.is_some_and(|expected| expected != info.peer.id) {
         return Err(DialError::OtherPeer { address: address.to_string(), found: info.peer.uri });
     }
@@ -99,11 +195,39 @@ async fn link(
     unborn.keep();
     let (inner, address) = (Arc::clone(inner), address.clone());
     tokio::spawn(async move {
-        inner.links.run(id, link, info, Some(op), address, answer.into_inner()).await;
+        let began = Instant::now();
+        let climbing = (rung != Rung::Stream)
+            .then(|| tokio::spawn(climb(Arc::clone(&inner), address.clone(), info.peer.id, rung)));
+        let ended = inner.links.run(id, link, info, opened, address.clone(), answer.into_inner()).await;
+        inner.ladder.ended(&address, rung, began.elapsed(), ended == Ended::Broke);
+        climbing.iter().for_each(tokio::task::JoinHandle::abort);
         // The channel ends with its last client, and the connection with it.
         drop(client);
     });
     Ok(())
+}
+
+/// From a link on a lower rung: tries a better one now and then, until one stands. The link itself is ended by the core, once the
+/// better one has said hello.
+fn climb(inner: Arc<Inner>, address: Address, peer: PeerId, from: Rung) -> BoxFuture<'static, ()> {
+    // Boxed: a dial that comes to a link begins another climb.
+    Box::pin(async move {
+        loop {
+            tokio::time::sleep_until(inner.ladder.climb_at(&address)).await;
+            if inner.stopping.is_cancelled() {
+                return;
+            }
+            let better: Vec<Rung> = RUNGS.into_iter().filter(|rung| *rung < from).collect();
+            let _turn = inner.dials.acquire().await;
+            match dial(&inner, Opened::Climbed, &address, Some(peer), &better).await {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::debug!(%address, %error, "no better way to a peer yet");
+                    inner.ladder.works(&address, from);
+                }
+            }
+        }
+    })
 }
 
 /// Takes the link's place back where the dial fails or is given up.

@@ -3,36 +3,61 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use rustls::{CertificateError, Error as RustlsError};
 use rustls_pki_types::CertificateDer;
+use sorcha_peer_core::event::Rung;
 use sorcha_peer_core::message::LinkPeer;
 use sorcha_peer_core::types::PeerId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
 use super::places::Place;
+use super::socket::Socket;
 
-/// What every request on a connection carries: who speaks, by the certificate alone.
+/// Whoever is at the other end of a connection.
+#[derive(Debug, Clone)]
+pub(super) enum Visitor {
+    /// A peer, by its certificate.
+    Peer(PeerInfo),
+    /// Somebody without a certificate: something on the way has ended a peer's TLS, and a carried connection may come in its calls.
+    Bearer(BearerInfo),
+}
+
+/// Somebody without a certificate.
+#[derive(Debug, Clone)]
+pub(super) struct BearerInfo {
+    /// Its address.
+    pub(super) remote: SocketAddr,
+    /// Cuts the connection.
+    pub(super) connection: CancellationToken,
+    /// Calls on it so far.
+    pub(super) calls: Arc<AtomicU64>,
+}
+
+/// What every request of a peer carries: who speaks, by the certificate alone.
 #[derive(Debug, Clone)]
 pub struct PeerInfo {
     /// The other side.
     pub peer: LinkPeer,
     /// Its address.
     pub remote: SocketAddr,
+    /// The rung of a link on this connection.
+    pub(super) rung: Rung,
     /// Cuts the connection.
     pub(super) connection: CancellationToken,
     /// What broke it.
     pub(super) fault: Arc<OnceLock<Fault>>,
     /// A link stands on it already.
     pub(super) linked: Arc<AtomicBool>,
+    /// Calls on it that carry other connections, so far.
+    pub(super) calls: Arc<AtomicU64>,
 }
 
 /// What went wrong below gRPC.
@@ -110,8 +135,9 @@ fn refuses_certificate(alert: rustls::AlertDescription) -> bool {
 
 /// One established connection.
 pub(super) struct PeerStream {
-    tls: TlsStream<TcpStream>,
-    info: PeerInfo,
+    tls: TlsStream<Socket>,
+    visitor: Visitor,
+    fault: Arc<OnceLock<Fault>>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     held: Option<Held>,
 }
@@ -119,26 +145,41 @@ pub(super) struct PeerStream {
 /// What a connection that was let in takes up; given back when it ends.
 pub(super) struct Held {
     pub(super) _slot: OwnedSemaphorePermit,
-    pub(super) _place: Place<PeerId>,
+    pub(super) _place: Option<Place<PeerId>>,
 }
 
 impl PeerStream {
     /// Takes a connection whose handshake is done; reads from the certificate who the other side is.
     pub(super) fn new(
-        tls: TlsStream<TcpStream>,
+        tls: TlsStream<Socket>,
         remote: SocketAddr,
         connection: CancellationToken,
     ) -> Result<Self, Fault> {
-        let chain: Option<&[CertificateDer<'_>]> = tls.get_ref().1.peer_certificates();
-        let leaf = chain
-            .and_then(<[_]>::first)
-            .ok_or_else(|| Fault::Untrusted("it presents no certificate; every peer must".into()))?;
+        let (socket, session) = tls.get_ref();
+        let rung = socket.rung();
+        let cut = Box::pin(connection.clone().cancelled_owned());
+        let fault = Arc::<OnceLock<Fault>>::default();
+        let chain: Option<&[CertificateDer<'_>]> = session.peer_certificates();
+        let Some(leaf) = chain.and_then(<[_]>::first) else {
+            if rung != Rung::Stream {
+                return Err(Fault::Untrusted("it presents no certificate; every peer must".into()));
+            }
+            let visitor = Visitor::Bearer(BearerInfo { remote, connection, calls: Arc::default() });
+            return Ok(Self { tls, visitor, fault, cut, held: None });
+        };
         let uri = sorcha_peer_pki::trust::leaf_identity_of(leaf)
             .map_err(|error| Fault::Untrusted(format!("its certificate is refused: {error}")))?;
         let peer = LinkPeer { id: PeerId::of_uri(uri.as_str()), uri: uri.to_string() };
-        let cut = Box::pin(connection.clone().cancelled_owned());
-        let info = PeerInfo { peer, remote, connection, fault: Arc::default(), linked: Arc::default() };
-        Ok(Self { tls, info, cut, held: None })
+        let info = PeerInfo {
+            peer,
+            remote,
+            rung,
+            connection,
+            fault: Arc::clone(&fault),
+            linked: Arc::default(),
+            calls: Arc::default(),
+        };
+        Ok(Self { tls, visitor: Visitor::Peer(info), fault, cut, held: None })
     }
 
     /// Keeps its places until it ends.
@@ -146,8 +187,8 @@ impl PeerStream {
         self.held = Some(held);
     }
 
-    pub(super) fn info(&self) -> &PeerInfo {
-        &self.info
+    pub(super) fn visitor(&self) -> &Visitor {
+        &self.visitor
     }
 
     fn poll_cut(&mut self, context: &mut Context<'_>) -> io::Result<()> {
@@ -161,17 +202,17 @@ impl PeerStream {
 
     fn note<T>(&self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if let Poll::Ready(Err(error)) = &result {
-            let _ = self.info.fault.set(Fault::of(error));
+            let _ = self.fault.set(Fault::of(error));
         }
         result
     }
 }
 
 impl Connected for PeerStream {
-    type ConnectInfo = PeerInfo;
+    type ConnectInfo = Visitor;
 
-    fn connect_info(&self) -> PeerInfo {
-        self.info.clone()
+    fn connect_info(&self) -> Visitor {
+        self.visitor.clone()
     }
 }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use futures::Stream;
 use prost::Message;
 use sorcha_peer_core::Input;
-use sorcha_peer_core::event::{LinkUp, Rung};
-use sorcha_peer_core::types::{Address, LinkId, OpId};
+use sorcha_peer_core::event::{LinkUp, Opened};
+use sorcha_peer_core::types::{Address, LinkId};
 use sorcha_proto::v1;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,7 @@ use tonic::{Status, Streaming};
 
 use super::io::{PeerInfo, spoken};
 use super::queue::{Queue, Total};
+use super::settings::FRAME_BYTES_MAX;
 
 /// From a link's orderly close until its connection is cut, whatever is still queued (a guess: two round trips
 /// on the worst line, and some).
@@ -54,6 +55,15 @@ impl Link {
             link.connection.cancel();
         });
     }
+}
+
+/// How a link ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// One of both sides closed it.
+    Closed,
+    /// Its connection broke.
+    Broke,
 }
 
 /// All links of the transport.
@@ -133,15 +143,16 @@ impl Links {
         id: LinkId,
         link: Arc<Link>,
         info: PeerInfo,
-        dialled: Option<OpId>,
+        opened: Opened,
         address: Address,
         incoming: Streaming<v1::Frame>,
-    ) {
-        let up = LinkUp { link: id, dial: dialled, peer: info.peer.clone(), address, rung: Rung::Stream };
-        let reason = match self.inputs.send(Input::LinkUp(up)).await {
+    ) -> Ended {
+        let up = LinkUp { link: id, opened, peer: info.peer.clone(), address, rung: info.rung };
+        let (ended, reason) = match self.inputs.send(Input::LinkUp(up)).await {
             Ok(()) => self.read(id, &link, incoming).await,
-            Err(_) => "the peer is shutting down".to_owned(),
+            Err(_) => (Ended::Closed, "the peer is shutting down".to_owned()),
         };
+        let ended = if link.ended.get().is_some() { Ended::Closed } else { ended };
         link.queue.finish();
         self.lock().remove(&id);
         let fault = info.fault.get().map(|fault| fault.sentence().to_owned());
@@ -151,49 +162,56 @@ impl Links {
         self.fewer.notify_waiters();
         link.gone.cancel();
         // The listening side may still have its end to send; the dialler cuts when it has read that.
-        if dialled.is_none() {
+        if opened == Opened::Accepted {
             let _ = tokio::time::timeout(CLOSES_WITHIN, link.connection.cancelled()).await;
         }
         link.connection.cancel();
+        ended
     }
 
     /// Frames into the driver, one at a time: a driver that is busy holds back the socket.
-    async fn read(&self, id: LinkId, link: &Link, mut incoming: Streaming<v1::Frame>) -> String {
+    async fn read(&self, id: LinkId, link: &Link, mut incoming: Streaming<v1::Frame>) -> (Ended, String) {
+        let closed = |reason: &str| (Ended::Closed, reason.to_owned());
         loop {
             let received = tokio::select! {
                 biased;
-                () = link.connection.cancelled() => return "the link was cut".to_owned(),
+                () = link.connection.cancelled() => return closed("the link was cut"),
                 received = incoming.message() => received,
             };
             let (input, ends) = match received {
+                Ok(Some(frame)) if frame.encoded_len() > FRAME_BYTES_MAX => {
+                    let error = format!("{} bytes, at most {FRAME_BYTES_MAX} may be", frame.encoded_len());
+                    let reason = format!("what came in is no frame: {error}");
+                    (Input::BadFrame { link: id, error }, Some(reason))
+                }
                 Ok(Some(frame)) => {
-                    let bytes = frame.encoded_len() as u32;
+                    let bytes = frame.encoded_len();
                     let input = match sorcha_peer_wire::frame_from_proto(frame) {
-                        Ok(frame) => Input::Frame { link: id, frame, bytes },
+                        Ok(frame) => Input::Frame { link: id, frame, bytes: bytes as u32 },
                         Err(error) => Input::BadFrame { link: id, error: error.to_string() },
                     };
                     (input, None)
                 }
-                Ok(None) => return "the other side closed the link".to_owned(),
+                Ok(None) => return closed("the other side closed the link"),
                 Err(status) => match unreadable(&status) {
                     Some(error) => {
                         let reason = format!("what came in is no frame: {error}");
                         (Input::BadFrame { link: id, error }, Some(reason))
                     }
-                    None => return said(&status),
+                    None => return (Ended::Broke, said(&status)),
                 },
             };
             tokio::select! {
                 biased;
                 sent = self.inputs.send(input) => {
                     if sent.is_err() {
-                        return "the peer is shutting down".to_owned();
+                        return closed("the peer is shutting down");
                     }
                 }
-                () = link.connection.cancelled() => return "the link was cut".to_owned(),
+                () = link.connection.cancelled() => return closed("the link was cut"),
             }
             if let Some(reason) = ends {
-                return reason;
+                return (Ended::Closed, reason);
             }
         }
     }

@@ -1,28 +1,38 @@
-//! Accepting: TCP, TLS under a deadline and a bound, then gRPC and REST on the same port.
+//! Accepting: TCP or a carried connection, TLS under a deadline and a bound, then gRPC and REST on the same port.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{Next, from_fn};
+use axum::response::IntoResponse as _;
 use axum::{Extension, Json, Router, routing};
+use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
+use http::StatusCode;
+use prost::Message as _;
+use sorcha_peer_core::event::{Opened, Rung};
 use sorcha_peer_core::types::{Address, PeerId};
 use sorcha_proto::v1::peer_link_server::{PeerLink, PeerLinkServer};
 use sorcha_proto::v1::{ExchangeRequest, ExchangeResponse, Frame};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Inner;
-use super::io::{Fault, Held, PeerInfo, PeerStream, plain};
+use super::carry::{self, EXCHANGE_PATH, Incoming, Refused, Sessions};
+use super::io::{Fault, Held, PeerInfo, PeerStream, Visitor, plain};
 use super::link::Outgoing;
-use super::places::{Places, source};
+use super::places::{Place, Places, source};
 use super::settings;
+use super::socket::Socket;
 
 /// Handshakes under way at most; further connections wait in the kernel's backlog.
 const HANDSHAKES_MAX: usize = 256;
@@ -30,6 +40,9 @@ const HANDSHAKES_MAX: usize = 256;
 const HANDSHAKES_PER_SOURCE_MAX: usize = HANDSHAKES_MAX / 2;
 /// Connections of one peer: a link, its successor while it is replaced, a few REST calls (guess).
 const CONNECTIONS_PER_PEER_MAX: usize = 8;
+/// Connections of those who show no certificate, at most: the calls of carried connections whose TLS somebody on the way has ended.
+/// Guess: a hundred such peers.
+const BEARERS_MAX: usize = 256;
 /// Connections beyond those that links may use: REST calls, and refusals of links.
 const CONNECTIONS_SPARE: usize = 64;
 /// Last part of the operator's URI.
@@ -42,12 +55,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves until the transport stops. Ends when all connections have ended.
 pub(super) async fn serve(inner: Arc<Inner>, listener: TcpListener, rest: Router) {
     let (connections, incoming) = mpsc::channel(HANDSHAKES_MAX);
-    let accepting = tokio::spawn(accept(Arc::clone(&inner), listener, connections));
-    let links = PeerLinkServer::new(Service { inner: Arc::clone(&inner) })
-        .max_decoding_message_size(settings::FRAME_BYTES_MAX)
-        .max_encoding_message_size(settings::FRAME_BYTES_MAX);
+    let (carried, arriving) = mpsc::channel(HANDSHAKES_MAX);
+    let accepting = tokio::spawn(accept(Arc::clone(&inner), listener, arriving, connections));
+    let sessions = Arc::new(Sessions::new(carried, inner.links_max + CONNECTIONS_SPARE));
+    let links = PeerLinkServer::new(Service { inner: Arc::clone(&inner), sessions: Arc::clone(&sessions) })
+        .max_decoding_message_size(settings::CALL_BYTES_MAX)
+        .max_encoding_message_size(settings::CALL_BYTES_MAX);
     let identity = routing::get(identity).with_state(Arc::clone(&inner));
-    let routes = Routes::from(rest.route("/v1/identity", identity)).add_service(links);
+    let exchange = routing::post(exchange).with_state(sessions);
+    let rest = rest
+        .route("/v1/identity", identity)
+        .route(EXCHANGE_PATH, exchange.layer(DefaultBodyLimit::max(settings::CALL_BYTES_MAX)));
+    let routes = Routes::from(rest).add_service(links).into_axum_router().layer(from_fn(admit_request));
+    let routes = Routes::from(routes);
     let served = tonic::transport::Server::builder()
         .accept_http1(true)
         .initial_stream_window_size(settings::WINDOW_BYTES)
@@ -68,6 +88,7 @@ pub(super) async fn serve(inner: Arc<Inner>, listener: TcpListener, rest: Router
 async fn accept(
     inner: Arc<Inner>,
     listener: TcpListener,
+    mut arriving: mpsc::Receiver<Incoming>,
     connections: mpsc::Sender<std::io::Result<PeerStream>>,
 ) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
@@ -75,6 +96,7 @@ async fn accept(
     let doorkeeper = Arc::new(Doorkeeper {
         connections,
         slots: Arc::new(Semaphore::new(inner.links_max + CONNECTIONS_SPARE)),
+        bearers: Arc::new(Semaphore::new(BEARERS_MAX)),
         peers: Places::new(CONNECTIONS_PER_PEER_MAX),
         inner,
     });
@@ -83,10 +105,22 @@ async fn accept(
         let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
+            Some(Incoming { socket, rung, remote }) = arriving.recv() => {
+                // Its calls have been counted by their source already.
+                let doorkeeper = Arc::clone(&doorkeeper);
+                tokio::spawn(doorkeeper.meet(Socket::Carried(socket, rung), remote, permit, None));
+                continue;
+            }
             () = inner.stopping.cancelled() => return,
         };
         let (tcp, remote) = match accepted {
-            Ok(accepted) => accepted,
+            Ok((tcp, remote)) => match settings::prepare(&tcp) {
+                Ok(()) => (tcp, remote),
+                Err(error) => {
+                    tracing::debug!(%remote, "a connection failed: {}", plain(&error));
+                    continue;
+                }
+            },
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -101,20 +135,7 @@ async fn accept(
             Some(place) => place,
             None => None,
         };
-        let doorkeeper = Arc::clone(&doorkeeper);
-        tokio::spawn(async move {
-            let within = doorkeeper.inner.patience.handshake;
-            let shaken = timeout(within, shake(&doorkeeper.inner, tcp)).await;
-            drop((permit, place));
-            match shaken {
-                Ok(Ok(tls)) => doorkeeper.admit(tls, remote).await,
-                Ok(Err(Fault::Untrusted(why))) => {
-                    tracing::info!(%remote, "a connection is refused: {why}");
-                }
-                Ok(Err(Fault::Broken(why))) => tracing::debug!(%remote, "a handshake failed: {why}"),
-                Err(_) => tracing::debug!(%remote, "a handshake took longer than {within:?}"),
-            }
-        });
+        tokio::spawn(Arc::clone(&doorkeeper).meet(Socket::Tcp(tcp), remote, permit, place));
     }
 }
 
@@ -123,11 +144,33 @@ struct Doorkeeper {
     inner: Arc<Inner>,
     connections: mpsc::Sender<std::io::Result<PeerStream>>,
     slots: Arc<Semaphore>,
+    /// For those who show no certificate.
+    bearers: Arc<Semaphore>,
     peers: Places<PeerId>,
 }
 
 impl Doorkeeper {
-    async fn admit(&self, tls: TlsStream<TcpStream>, remote: SocketAddr) {
+    /// A handshake, with its place among those under way, and what follows.
+    async fn meet(
+        self: Arc<Self>,
+        socket: Socket,
+        remote: SocketAddr,
+        permit: OwnedSemaphorePermit,
+        place: Option<Place<IpAddr>>,
+    ) {
+        let within = self.inner.patience.handshake;
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.inner.tls.current().server));
+        let shaken = timeout(within, acceptor.accept(socket)).await;
+        drop((permit, place));
+        match shaken.map(|shaken| shaken.map_err(|error| Fault::of(&error))) {
+            Ok(Ok(tls)) => self.admit(TlsStream::Server(tls), remote).await,
+            Ok(Err(Fault::Untrusted(why))) => tracing::info!(%remote, "a connection is refused: {why}"),
+            Ok(Err(Fault::Broken(why))) => tracing::debug!(%remote, "a handshake failed: {why}"),
+            Err(_) => tracing::debug!(%remote, "a handshake took longer than {within:?}"),
+        }
+    }
+
+    async fn admit(&self, tls: TlsStream<Socket>, remote: SocketAddr) {
         let connection = self.inner.root.child_token();
         let mut stream = match PeerStream::new(tls, remote, connection) {
             Ok(stream) => stream,
@@ -136,7 +179,20 @@ impl Doorkeeper {
                 return;
             }
         };
-        let info = stream.info().clone();
+        let info = match stream.visitor().clone() {
+            Visitor::Peer(info) => info,
+            Visitor::Bearer(bearer) => {
+                let Ok(slot) = Arc::clone(&self.bearers).try_acquire_owned() else {
+                    tracing::warn!(%remote, "a connection is refused: {BEARERS_MAX} without a certificate are open already");
+                    return;
+                };
+                stream.hold(Held { _slot: slot, _place: None });
+                if self.connections.send(Ok(stream)).await.is_ok() {
+                    close_unused(self.inner.patience.link, &bearer.calls, &bearer.connection).await;
+                }
+                return;
+            }
+        };
         let peer = &info.peer.uri;
         let Some(place) = self.peers.take(&info.peer.id) else {
             tracing::info!(%remote, peer, "a connection is refused: this peer has {CONNECTIONS_PER_PEER_MAX} already");
@@ -146,27 +202,108 @@ impl Doorkeeper {
             tracing::warn!(%remote, peer, "a connection is refused: there are as many as limits.linksMax allows");
             return;
         };
-        stream.hold(Held { _slot: slot, _place: place });
+        stream.hold(Held { _slot: slot, _place: Some(place) });
         if self.connections.send(Ok(stream)).await.is_err() {
             return;
         }
         let patience = if is_operator(&info) { OPERATOR_WITHIN } else { self.inner.patience.link };
         tokio::select! {
-            () = tokio::time::sleep(patience) => {
-                if !info.linked.load(Ordering::Acquire) {
-                    tracing::debug!(%remote, peer, "a connection without a link is closed");
-                    info.connection.cancel();
-                }
-            }
-            () = info.connection.cancelled() => {}
+            () = tokio::time::sleep(patience) => {}
+            () = info.connection.cancelled() => return,
         }
+        if info.linked.load(Ordering::Acquire) {
+            return;
+        }
+        if info.calls.load(Ordering::Acquire) == 0 {
+            tracing::debug!(%remote, peer, "a connection without a link is closed");
+            return info.connection.cancel();
+        }
+        close_unused(self.inner.patience.link, &info.calls, &info.connection).await;
     }
 }
 
-async fn shake(inner: &Inner, tcp: TcpStream) -> Result<TlsStream<TcpStream>, Fault> {
-    settings::prepare(&tcp).map_err(|error| Fault::Broken(plain(&error)))?;
-    let acceptor = TlsAcceptor::from(Arc::clone(&inner.tls.current().server));
-    acceptor.accept(tcp).await.map(TlsStream::Server).map_err(|error| Fault::of(&error))
+/// Closes a connection that carries others' calls once none has come for `patience` and a poll's length.
+async fn close_unused(patience: Duration, calls: &AtomicU64, connection: &CancellationToken) {
+    let mut before = None;
+    loop {
+        let wait = if before.is_some() { patience + carry::WAIT_MAX } else { patience };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = connection.cancelled() => return,
+        }
+        let now = calls.load(Ordering::Acquire);
+        if now == 0 || before == Some(now) {
+            return connection.cancel();
+        }
+        before = Some(now);
+    }
+}
+
+/// Peers may ask for everything; who shows no certificate, and whoever has come over calls, not for all.
+async fn admit_request(mut request: axum::extract::Request, next: Next) -> axum::response::Response {
+    let is_call = matches!(request.uri().path(), EXCHANGE_PATH | "/sorcha.peer.v1.PeerLink/Exchange");
+    let refused = match request.extensions().get::<Visitor>().cloned() {
+        Some(Visitor::Peer(info)) if is_call && info.rung != Rung::Stream => {
+            Some("a carried connection carries no other")
+        }
+        Some(Visitor::Peer(info)) => {
+            if is_call {
+                info.calls.fetch_add(1, Ordering::AcqRel);
+            }
+            request.extensions_mut().insert(Source(info.remote));
+            request.extensions_mut().insert(info);
+            None
+        }
+        Some(Visitor::Bearer(bearer)) if is_call => {
+            bearer.calls.fetch_add(1, Ordering::AcqRel);
+            request.extensions_mut().insert(Source(bearer.remote));
+            None
+        }
+        Some(Visitor::Bearer(_)) | None => {
+            Some("the connection carries no certificate; every peer must present one")
+        }
+    };
+    match refused {
+        None => next.run(request).await,
+        Some(why) if is_grpc(&request) => Status::unauthenticated(why).into_http(),
+        Some(why) => (StatusCode::UNAUTHORIZED, format!("{why}\n")).into_response(),
+    }
+}
+
+fn is_grpc(request: &axum::extract::Request) -> bool {
+    let kind = request.headers().get(http::header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Whence a request comes.
+#[derive(Debug, Clone, Copy)]
+struct Source(SocketAddr);
+
+/// `POST /v1/exchange`: `PeerLink.Exchange` over HTTP/1.1, protobuf both ways.
+async fn exchange(
+    axum::extract::State(sessions): axum::extract::State<Arc<Sessions>>,
+    Extension(Source(remote)): Extension<Source>,
+    body: Bytes,
+) -> axum::response::Response {
+    let Ok(request) = ExchangeRequest::decode(body) else {
+        return (StatusCode::BAD_REQUEST, "the body is no ExchangeRequest\n").into_response();
+    };
+    match sessions.exchange(request, Rung::Rest, remote).await {
+        Ok(answer) => {
+            let headers = [
+                (http::header::CONTENT_TYPE, "application/x-protobuf"),
+                (http::header::CACHE_CONTROL, "no-store"),
+            ];
+            (headers, answer.encode_to_vec()).into_response()
+        }
+        Err(refused) => {
+            let status = match refused {
+                Refused::Malformed(_) => StatusCode::BAD_REQUEST,
+                Refused::Full | Refused::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            (status, format!("{refused}\n")).into_response()
+        }
+    }
 }
 
 /// `GET /v1/identity`: who the caller is in this peer's eyes.
@@ -189,6 +326,7 @@ fn is_operator(info: &PeerInfo) -> bool {
 
 struct Service {
     inner: Arc<Inner>,
+    sessions: Arc<Sessions>,
 }
 
 #[tonic::async_trait]
@@ -220,14 +358,22 @@ impl PeerLink for Service {
         let inner = Arc::clone(&self.inner);
         let address = Address::new(info.remote.to_string());
         tokio::spawn(async move {
-            inner.links.run(id, link, info, None, address, request.into_inner()).await;
+            inner.links.run(id, link, info, Opened::Accepted, address, request.into_inner()).await;
         });
         Ok(Response::new(outgoing))
     }
 
-    async fn exchange(&self, _: Request<ExchangeRequest>) -> Result<Response<ExchangeResponse>, Status> {
-        Err(Status::unimplemented(
-            "this version serves links by PeerLink.Stream only; the unary exchange follows",
-        ))
+    async fn exchange(
+        &self,
+        request: Request<ExchangeRequest>,
+    ) -> Result<Response<ExchangeResponse>, Status> {
+        let source = request.extensions().get::<Source>().copied();
+        let Source(remote) = source.ok_or_else(|| Status::internal("a call came from nowhere"))?;
+        let answer = self.sessions.exchange(request.into_inner(), Rung::Exchange, remote).await;
+        answer.map(Response::new).map_err(|refused| match refused {
+            Refused::Malformed(why) => Status::invalid_argument(why),
+            Refused::Full => Status::resource_exhausted(refused.to_string()),
+            Refused::Stopping => Status::unavailable(refused.to_string()),
+        })
     }
 }

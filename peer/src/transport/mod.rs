@@ -4,16 +4,21 @@
 //! the driver as an [`Input`]: `LinkUp`, `Frame`, `BadFrame`, `LinkDown`, `DialFailed`.
 //!
 //! One TLS port carries gRPC (`PeerLink`) and REST; who speaks is read from the certificate. Every link has a
-//! connection of its own, so that cutting one cuts nothing else, and queues by urgency with bounds in bytes.
+//! connection of its own, so that cutting one cuts nothing else, and queues by urgency with bounds in bytes. Where streams
+//! do not pass, that connection is carried by calls: see [`carry`], and [`ladder`] for what is tried when.
 
+mod carry;
 mod dial;
 mod io;
+mod ladder;
 mod link;
 mod listener;
+mod pace;
 mod places;
 mod queue;
 mod resolve;
 mod settings;
+mod socket;
 
 #[cfg(test)]
 mod tests;
@@ -23,7 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sorcha_peer_core::Input;
-use sorcha_peer_core::event::{Class, DialError};
+use sorcha_peer_core::event::{Class, DialError, Opened};
 use sorcha_peer_core::message::Frame;
 use sorcha_peer_core::types::{Address, LinkId, OpId, PeerId};
 use tokio::net::TcpListener;
@@ -34,7 +39,9 @@ use tokio_util::sync::CancellationToken;
 pub use io::PeerInfo;
 
 use crate::tls::TlsState;
+use ladder::Ladder;
 use link::Links;
+use pace::Pace;
 use settings::Patience;
 
 /// Dials under way at most; further ones wait their turn.
@@ -85,6 +92,8 @@ struct Inner {
     links: Links,
     links_max: usize,
     patience: Patience,
+    ladder: Ladder,
+    pace: Pace,
     dials: Semaphore,
     resolver: resolve::Resolver,
     /// Nothing new is taken on.
@@ -125,6 +134,8 @@ impl Transport {
             inputs,
             links_max: config.links_max,
             patience,
+            ladder: Ladder::new(patience.climb),
+            pace: Pace::default(),
             dials: Semaphore::new(DIALS_MAX),
             resolver: resolve::Resolver::default(),
             stopping: CancellationToken::new(),
@@ -141,8 +152,9 @@ impl Transport {
         let inner = Arc::clone(&self.inner);
         tokio::spawn(async move {
             let _turn = inner.dials.acquire().await;
+            let plan = inner.ladder.plan(&address);
             let dialled = tokio::select! {
-                dialled = dial::dial(&inner, op, &address, expect) => dialled,
+                dialled = dial::dial(&inner, Opened::Dialled(op), &address, expect, plan) => dialled,
                 () = inner.stopping.cancelled() => Err(DialError::Unreachable("the peer is shutting down".into())),
             };
             if let Err(error) = dialled {

@@ -6,6 +6,8 @@ use tokio::net::TcpStream;
 
 /// One encoded frame (`bounds::FRAME_BYTES_MAX`); gRPC refuses longer ones before it reads them.
 pub(super) const FRAME_BYTES_MAX: usize = sorcha_peer_core::types::bounds::FRAME_BYTES_MAX;
+/// One encoded call that carries a connection: its segment, and room for the rest.
+pub(super) const CALL_BYTES_MAX: usize = super::carry::SEGMENT_BYTES_MAX + 1024;
 /// HTTP/2 window of a stream and of a connection. So much may be on its way ahead of an urgent frame, so it is
 /// small: 256 KiB is 20 ms at 100 Mbit/s, and at 60 ms round trip still lets 4 MB/s of bulk through one link.
 pub(super) const WINDOW_BYTES: u32 = 256 * 1024;
@@ -30,12 +32,19 @@ pub(super) struct Patience {
     pub(super) handshake: Duration,
     /// Until a connection carries a link: one without is a REST call, or somebody who takes up room.
     pub(super) link: Duration,
+    /// Until a link on a lower rung looks for a better one, the first time.
+    pub(super) climb: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
         // Guesses. A handshake takes about 2 ms of both sides' time and two round trips, and a machine on which hundreds
         // of peers start has that many to do at once; whoever dials for a link asks for it at once.
-        Self { handshake: Duration::from_secs(15), link: Duration::from_secs(15) }
+        // An obstacle that goes is noticed within a minute.
+        Self {
+            handshake: Duration::from_secs(15),
+            link: Duration::from_secs(15),
+            climb: Duration::from_secs(45),
+        }
     }
 }

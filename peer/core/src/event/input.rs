@@ -185,8 +185,8 @@ pub struct Submit {
 pub struct LinkUp {
     /// New, never used before.
     pub link: LinkId,
-    /// Of the dial that it came from; `None` where the other side dialled.
-    pub dial: Option<OpId>,
+    /// Who opened it.
+    pub opened: Opened,
     /// From the certificate alone.
     pub peer: LinkPeer,
     /// Address dialled, or the source address of the other side, for people.
@@ -195,7 +195,28 @@ pub struct LinkUp {
     pub rung: Rung,
 }
 
-/// The rungs of the transport ladder.
+/// Who opened a link, and what for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opened {
+    /// This side, for this dial.
+    Dialled(OpId),
+    /// This side's transport, of its own accord: to take the place of a link on a lower rung.
+    Climbed,
+    /// The other side.
+    Accepted,
+}
+
+impl Opened {
+    /// The dial that it answers.
+    pub const fn op(self) -> Option<OpId> {
+        match self {
+            Self::Dialled(op) => Some(op),
+            Self::Climbed | Self::Accepted => None,
+        }
+    }
+}
+
+/// The rungs of the transport ladder, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rung {
     /// gRPC bidirectional stream.

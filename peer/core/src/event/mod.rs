@@ -7,7 +7,7 @@ mod notice;
 mod output;
 
 pub use input::{
-    DialError, Expired, Input, LinkUp, LoadWhat, Loaded, RangeDetail, RangeQuery, RangeView, Rung,
+    DialError, Expired, Input, LinkUp, LoadWhat, Loaded, Opened, RangeDetail, RangeQuery, RangeView, Rung,
     StoreFault, Submit, Verdict,
 };
 pub use notice::{Event, EvidenceKind};

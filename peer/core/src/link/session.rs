@@ -25,8 +25,13 @@ const ACK_LAZY_EVERY: Duration = Duration::from_millis(250);
 const ACK_AFTER_MARKS: usize = 32;
 /// Frames watched for acknowledgement on one link; further ones go unwatched, reconciliation covers them.
 const WATCHED_MAX: usize = 2048;
-/// Silent heartbeat intervals after which a link is dead.
+/// Silent heartbeat intervals after which a link is dead, where its round trips take no longer.
 const SILENT_INTERVALS_MAX: u32 = 3;
+/// Waits for a pong, as measured (RFC 6298), after which a link is dead. Guess: TCP too gives up after several, not one. On a
+/// machine so busy that answers take seconds, links given up would be dialled anew, which costs more than they did.
+const SILENT_TIMEOUTS_MAX: u32 = 3;
+/// No link is kept longer than this for slowness alone.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Shortest wait for an acknowledgement: the other side verifies and syncs to disk before it acknowledges.
 const RESEND_AFTER_MIN: Duration = Duration::from_millis(300);
 /// How often an unacknowledged push goes out on the same link, the first time included.
@@ -217,7 +222,9 @@ pub(crate) struct Session {
     pub(crate) refers_from: Option<Time>,
     /// The store is asked what this side holds, for the other; one question at a time.
     pub(crate) is_asking: bool,
+    /// Its last ping, and the first since anything was heard.
     pinged: Option<Time>,
+    asked: Option<Time>,
     /// Since when something was sent to it and nothing heard, and how many frames since.
     unanswered: Option<(Time, u32)>,
     sent: u64,
@@ -273,6 +280,7 @@ impl Session {
             refers_from: None,
             is_asking: false,
             pinged: None,
+            asked: None,
             unanswered: None,
             sent: 0,
             acks: Acks::default(),
@@ -284,7 +292,8 @@ impl Session {
 
     /// Numbers a message and lets the acknowledgements ride along. Bodies travel as the other side reads them.
     pub(crate) fn stamp(&mut self, message: Message) -> Frame {
-        let sequence = if matches!(message, Message::Ack) {
+        // A pong is its ping's acknowledgement, and nobody waits for one of a pong.
+        let sequence = if matches!(message, Message::Ack | Message::Ping { .. } | Message::Pong { .. }) {
             0
         } else {
             self.sent += 1;
@@ -413,22 +422,30 @@ impl Session {
 
     /// What the silence on this link asks for.
     pub(crate) fn liveness(&self, now: Time, interval: Duration) -> Liveness {
-        if now >= self.heard + interval * SILENT_INTERVALS_MAX {
+        if now >= self.heard + self.patience(interval) {
             return Liveness::Dead;
         }
         let ping_at = self.heard.max(self.pinged.unwrap_or(Time::ZERO)) + interval;
         if now >= ping_at { Liveness::Ping } else { Liveness::Fine(ping_at) }
     }
 
+    /// How long the other side may be silent.
+    pub(crate) fn patience(&self, interval: Duration) -> Duration {
+        let usual = interval * SILENT_INTERVALS_MAX;
+        let slow = self.rtt.smoothed().map(|_| interval + self.rtt.timeout() * SILENT_TIMEOUTS_MAX);
+        slow.map_or(usual, |slow| usual.max(slow.min(SILENCE_MAX)))
+    }
+
     /// A ping; its nonce is the time, so that the pong measures the round trip.
     pub(crate) fn ping(&mut self, now: Time) -> Message {
         self.pinged = Some(now);
+        self.asked.get_or_insert(now);
         Message::Ping { nonce: now.as_micros() }
     }
 
-    /// Takes a pong; returns the round trip where the nonce is of the last ping.
+    /// Takes a pong; returns the round trip where the nonce is of the last ping, or of the first that nothing followed.
     pub(crate) fn pong(&mut self, nonce: u64, now: Time) -> Option<Duration> {
-        let pinged = self.pinged.filter(|at| at.as_micros() == nonce)?;
+        let pinged = self.asked.take().into_iter().chain(self.pinged).find(|at| at.as_micros() == nonce)?;
         let rtt = now.since(pinged);
         self.rtt.sample(rtt);
         Some(rtt)
@@ -544,6 +561,39 @@ mod tests {
         assert_eq!(session.liveness(at(3000), second), Liveness::Dead);
         session.heard_at(at(2900), WallTime::default());
         assert!(matches!(session.liveness(at(3000), second), Liveness::Fine(_)));
+    }
+
+    #[test]
+    fn a_link_whose_answers_take_long_is_given_longer_and_not_for_ever() {
+        let second = Duration::from_secs(1);
+        let mut session = session();
+        let (Message::Ping { nonce }, Message::Ping { .. }) =
+            (session.ping(at(1000)), session.ping(at(2000)))
+        else {
+            panic!("a ping is a ping");
+        };
+        assert_eq!(
+            session.pong(nonce, at(3500)),
+            Some(Duration::from_millis(2500)),
+            "the first was answered late"
+        );
+        assert_eq!(session.pong(nonce, at(3600)), None, "once");
+        // 2.5 s and four variations of 1.25 s, three times, after one interval.
+        session.heard_at(at(4000), WallTime::default());
+        assert!(matches!(session.liveness(at(27_499), second), Liveness::Ping | Liveness::Fine(_)));
+        assert_eq!(session.liveness(at(27_500), second), Liveness::Dead);
+        session.ping(at(30_000));
+        session.pong(at(30_000).as_micros(), at(300_000));
+        assert_eq!(session.patience(second), SILENCE_MAX);
+    }
+
+    #[test]
+    fn signs_of_life_are_not_numbered() {
+        let mut session = session();
+        let ping = session.ping(at(0));
+        assert_eq!(session.stamp(ping).sequence, 0);
+        assert_eq!(session.stamp(Message::Pong { nonce: 1 }).sequence, 0);
+        assert_eq!(session.stamp(Message::Unavailable { ids: Vec::new() }).sequence, 1);
     }
 
     #[test]

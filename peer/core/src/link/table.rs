@@ -1,7 +1,7 @@
 //! All sessions, and which of them stands for its peer.
 //!
-//! Two links between the same two: both sides keep the one dialled by the lower peer id, or the newer of
-//! two dialled by the same side, so that they decide alike without a word.
+//! Two links between the same two: both sides keep the one on the better rung; of two on the same the one dialled by the
+//! lower peer id, or the newer of two dialled by the same side, so that they decide alike without a word.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -182,6 +182,8 @@ impl Links {
         };
         let wins = if old.incarnation != new.incarnation {
             new.incarnation > old.incarnation
+        } else if old.rung != new.rung {
+            new.rung < old.rung
         } else if old.dialled == new.dialled {
             true
         } else {
@@ -248,6 +250,23 @@ mod tests {
                 assert_eq!(links.settle(&me, LinkId(order[0])), Some(Standing::First));
                 links.settle(&me, LinkId(order[1]));
                 assert_eq!(links.of(&PeerId::of_uri(other)).map(|session| session.link), Some(LinkId(1)));
+            }
+        }
+    }
+
+    #[test]
+    fn both_sides_keep_the_link_on_the_better_rung_whoever_dialled_it() {
+        let (me, other) = (PeerId::of_uri("me"), PeerId::of_uri("other"));
+        for better_is_ours in [true, false] {
+            for order in [[1, 2], [2, 1]] {
+                let mut links = Links::default();
+                open(&mut links, 1, "other", better_is_ours, 1);
+                open(&mut links, 2, "other", !better_is_ours, 1);
+                links.get_mut(LinkId(2)).expect("it is there").rung = Rung::Rest;
+                for link in order {
+                    links.settle(&me, LinkId(link));
+                }
+                assert_eq!(links.of(&other).map(|session| session.link), Some(LinkId(1)));
             }
         }
     }

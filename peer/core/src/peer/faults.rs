@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Peer;
 use crate::config::{Config, Identity, Start};
-use crate::event::{Event, Input, LinkUp, Loaded, Output, RangeDetail, RangeView, Rung, Verdict};
+use crate::event::{Event, Input, LinkUp, Loaded, Opened, Output, RangeDetail, RangeView, Rung, Verdict};
 use crate::gossip::grid;
 use crate::message::{
     Fingerprint, Frame, Hello, LinkPeer, Message, Push, Sync, SyncBound, SyncContent, SyncRange,
@@ -33,7 +33,7 @@ fn link_up(peer: &mut Peer, link: u64, name: &str, dial: Option<OpId>, now: Now)
     let uri = format!("spiffe://test/test/{name}");
     let up = LinkUp {
         link: LinkId(link),
-        dial,
+        opened: dial.map_or(Opened::Accepted, Opened::Dialled),
         peer: LinkPeer { id: PeerId::of_uri(&uri), uri },
         address: Address::new(format!("{name}:1")),
         rung: Rung::Stream,

@@ -6,7 +6,7 @@ use rand::Rng;
 
 use super::members::DIAL_PAUSE;
 use super::{Peer, Phase, Timer};
-use crate::event::{Class, DialError, Event, EvidenceKind, LinkUp, Output};
+use crate::event::{Class, DialError, Event, EvidenceKind, LinkUp, Opened, Output};
 use crate::link::session::{ACK_DELAY, ACK_DELAY_LAZY, Liveness, Opening, Phase as LinkPhase, Session};
 use crate::link::table::Standing;
 use crate::message::{Frame, GoodbyeReason, Hello, Message};
@@ -25,15 +25,15 @@ const REDIAL_JITTER_US: u64 = 100_000;
 
 impl Peer {
     pub(super) fn link_up(&mut self, up: LinkUp, now: Now) {
-        let LinkUp { link, dial, peer, address, rung } = up;
-        if let Some(op) = dial {
+        let LinkUp { link, opened, peer, address, rung } = up;
+        if let Opened::Dialled(op) = opened {
             self.dial_answered(op, &peer);
             self.set(Timer::Dial, now.time + DIAL_PAUSE);
         }
         if self.links.get(link).is_some() {
             return;
         }
-        let dialled = dial.is_some();
+        let dialled = opened != Opened::Accepted;
         let refusal = if peer.id == self.me {
             Some((GoodbyeReason::OneSelf, "this is a link to myself"))
         } else if self.has_left() {
@@ -101,8 +101,7 @@ impl Peer {
             _ if greeting => self.fault(link, "a frame came before hello".to_owned()),
             Message::Push(push) => self.pushed(link, frame.sequence, push, now),
             message => {
-                let lazy =
-                    matches!(message, Message::Announce { .. } | Message::Ping { .. } | Message::Pong { .. });
+                let lazy = matches!(message, Message::Announce { .. });
                 let delay = if lazy { ACK_DELAY_LAZY } else { ACK_DELAY };
                 self.acknowledge_within(link, frame.sequence, delay, now.time);
                 self.message(link, peer, message, now);
@@ -349,12 +348,19 @@ impl Peer {
         self.set(Timer::Dial, now.time + DIAL_PAUSE);
     }
 
-    pub(super) fn check_liveness(&mut self, now: Now) {
+    /// Looks for silent links; `due` says when it was to be done. Where that is much earlier, this peer itself stood still, and
+    /// what came meanwhile is not read yet: nobody is to blame for that time (as Lifeguard, arXiv:1707.00788, distrusts a
+    /// member that is itself slow).
+    pub(super) fn check_liveness(&mut self, due: Time, now: Now) {
         let interval = self.config.heartbeat_interval;
+        let stood_still = Some(now.time.since(due)).filter(|late| *late > interval);
         let mut next: Option<Time> = None;
         let mut lower = |at: Time| next = Some(next.map_or(at, |next| next.min(at)));
         let (mut pings, mut dead, mut lingered) = (Vec::new(), Vec::new(), Vec::new());
         for session in self.links.iter_mut() {
+            if let Some(late) = stood_still {
+                session.heard = (session.heard + late).min(now.time);
+            }
             match (session.phase, session.close_at) {
                 (LinkPhase::Closing, Some(at)) if at <= now.time => lingered.push(session.link),
                 (LinkPhase::Closing, Some(at)) => lower(at),
@@ -364,7 +370,7 @@ impl Peer {
                         if session.is_unfinished_dial() {
                             self.dial_window.unfinished(now.time);
                         }
-                        dead.push((session.link, session.peer.id, phase));
+                        dead.push((session.link, session.peer.id, phase, session.patience(interval)));
                     }
                     Liveness::Ping if phase == LinkPhase::Ready => {
                         pings.push((session.link, session.ping(now.time)));
@@ -378,12 +384,11 @@ impl Peer {
         for (link, ping) in pings {
             self.send(link, Class::Control, ping);
         }
-        for (link, peer, phase) in dead {
+        for (link, peer, phase, silent) in dead {
             if phase == LinkPhase::Greeting {
                 // It accepts links and never says hello: no use to dial it again at once.
                 self.hold(peer, now.time + NOT_NOW);
             }
-            let silent = interval * 3;
             self.close_quietly(link, format!("nothing was heard for {} ms", silent.as_millis()));
         }
         for link in lingered {

@@ -10,7 +10,8 @@ use super::Peer;
 use crate::config::{Config, Identity, Start};
 use crate::envelope::{Carried, Envelope, Header, SignedRecord};
 use crate::event::{
-    DialError, Input, LinkUp, Loaded, Output, RangeDetail, RangeView, Rung, StoreFault, Submit, Verdict,
+    DialError, Input, LinkUp, Loaded, Opened, Output, RangeDetail, RangeView, Rung, StoreFault, Submit,
+    Verdict,
 };
 use crate::membership::window::Window;
 use crate::message::{
@@ -289,7 +290,7 @@ fn a_second_hello_is_a_fault_and_one_on_a_link_that_was_given_up_is_none() {
     };
     let up = |link| LinkUp {
         link: LinkId(link),
-        dial: None,
+        opened: Opened::Accepted,
         peer: link_peer(link as u8),
         address: Address::new("x:1"),
         rung: Rung::Stream,
@@ -317,6 +318,37 @@ fn a_second_hello_is_a_fault_and_one_on_a_link_that_was_given_up_is_none() {
     assert!(!blames(&mut peer));
 }
 
+#[test]
+fn a_peer_that_stood_still_blames_nobody_for_it() {
+    let config = Config { network: "test".into(), ..Config::default() };
+    let (start, interval) = (Start { incarnation: 1, ..Start::default() }, config.heartbeat_interval);
+    let now = |time| Now { time: Time::ZERO + time, wall: WallTime::from_unix_ms(WALL_MS) };
+    let mut peer = Peer::new(config, Identity { uri: link_peer(0).uri }, start, now(Duration::ZERO));
+    let up = LinkUp {
+        link: LinkId(1),
+        opened: Opened::Accepted,
+        peer: link_peer(1),
+        address: Address::new("x:1"),
+        rung: Rung::Stream,
+    };
+    peer.handle(now(Duration::ZERO), Input::LinkUp(up));
+    let frame = Frame { sequence: 1, ack: 0, ack_bits: 0, message: hello() };
+    peer.handle(now(Duration::ZERO), Input::Frame { link: LinkId(1), frame, bytes: 1 });
+    let mut is_closed = |at| {
+        peer.handle(now(at), Input::Tick);
+        std::iter::from_fn(|| peer.poll_output()).any(|output| matches!(output, Output::Close { .. }))
+    };
+    // It was to be woken after one interval, and is woken after ten: what has come meanwhile is still to be read.
+    assert!(!is_closed(interval * 10));
+    for more in 1..30 {
+        if is_closed(interval * 10 + interval / 10 * more) {
+            assert!(more >= 20, "{more} tenths of an interval after it");
+            return;
+        }
+    }
+    panic!("a link that stays silent is given up");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
@@ -335,7 +367,7 @@ proptest! {
             match step {
                 Step::Up(link, number, ours) => peer.handle(now, Input::LinkUp(LinkUp {
                     link: LinkId(link),
-                    dial: ours.then_some(OpId(u64::from(number))),
+                    opened: if ours { Opened::Dialled(OpId(u64::from(number))) } else { Opened::Accepted },
                     peer: link_peer(number),
                     address: Address::new("x:1"),
                     rung: Rung::Stream,

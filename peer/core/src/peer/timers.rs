@@ -95,10 +95,10 @@ impl Timers {
         set.map(|(timer, at)| (at, timer.wake())).min()
     }
 
-    /// Those that are due.
-    pub(super) fn due(&self, now: Time) -> impl Iterator<Item = Timer> + use<> {
+    /// Those that are due, each with when it was to fire.
+    pub(super) fn due(&self, now: Time) -> impl Iterator<Item = (Timer, Time)> + use<> {
         let times = self.0;
-        ALL.into_iter().zip(times).filter(move |(_, at)| *at <= now && *at < NEVER).map(|(timer, _)| timer)
+        ALL.into_iter().zip(times).filter(move |(_, at)| *at <= now && *at < NEVER)
     }
 }
 
@@ -116,9 +116,9 @@ mod tests {
             timers.set(timer, at(time));
         }
         assert_eq!(timers.next(), Some((at(5), Wake::Gossip)));
-        assert_eq!(timers.due(at(6)).collect::<Vec<_>>(), [Timer::Acks, Timer::SyncRound]);
+        assert_eq!(timers.due(at(6)).collect::<Vec<_>>(), [(Timer::Acks, at(5)), (Timer::SyncRound, at(5))]);
         timers.clear(Timer::Acks);
         assert_eq!(timers.next(), Some((at(5), Wake::Sync)));
-        assert_eq!(timers.due(at(7)).collect::<Vec<_>>(), [Timer::Dial, Timer::SyncRound]);
+        assert_eq!(timers.due(at(7)).collect::<Vec<_>>(), [(Timer::Dial, at(7)), (Timer::SyncRound, at(5))]);
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use sorcha_peer_core::envelope::{Envelope, SignedRecord, SyncKey};
 use sorcha_peer_core::event::{
-    Accepted, DialError, Event, Expired, LinkUp, LoadWhat, Loaded, RangeDetail, RangeQuery, RangeView, Rung,
-    StoreFault, Submit, SubmitRefused, Verdict,
+    Accepted, DialError, Event, Expired, LinkUp, LoadWhat, Loaded, Opened, RangeDetail, RangeQuery,
+    RangeView, Rung, StoreFault, Submit, SubmitRefused, Verdict,
 };
 use sorcha_peer_core::message::{Fingerprint, Frame, LinkPeer, Message, SyncBound};
 use sorcha_peer_core::payload::Payload;
@@ -515,8 +515,11 @@ impl Network {
         let (theirs, ours) = (who(to, &self.nodes), who(from, &self.nodes));
         let rung = Rung::Stream;
         let source = Address::new(format!("{}:50000", self.nodes[from].name));
-        let up = LinkUp { link: near, dial: Some(op), peer: theirs, address, rung };
+        let up = LinkUp { link: near, opened: Opened::Dialled(op), peer: theirs, address, rung };
         self.later(from, Arrival::Up(up));
-        self.later(to, Arrival::Up(LinkUp { link: far, dial: None, peer: ours, address: source, rung }));
+        self.later(
+            to,
+            Arrival::Up(LinkUp { link: far, opened: Opened::Accepted, peer: ours, address: source, rung }),
+        );
     }
 }

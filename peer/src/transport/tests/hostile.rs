@@ -12,7 +12,11 @@ use super::attacks::tls;
 use super::{Peer, SOON, World, link};
 use crate::transport::settings::Patience;
 
-const PATIENCE: Patience = Patience { handshake: Duration::from_secs(2), link: Duration::from_millis(500) };
+const PATIENCE: Patience = Patience {
+    handshake: Duration::from_secs(2),
+    link: Duration::from_millis(500),
+    climb: Duration::from_secs(2),
+};
 
 async fn impatient(world: &World, links_max: usize) -> Peer {
     Peer::start_with(world.tls("net", "alice", Timestamp::now(), &[]), links_max, PATIENCE).await

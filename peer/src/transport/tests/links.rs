@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sorcha_peer_core::event::{Class, DialError, Rung};
+use sorcha_peer_core::event::{Class, DialError, Opened, Rung};
 use sorcha_peer_core::types::{Address, LinkId, OpId};
 
 use super::{Peer, SOON, World, chunk, link, ping};
@@ -15,7 +15,7 @@ async fn frames_go_both_ways_and_each_side_knows_the_other() {
     let (at_alice, at_bob) = link(&mut alice, &mut bob).await;
     assert_eq!(at_alice.peer.uri, "spiffe://example.org/net/bob");
     assert_eq!(at_bob.peer.uri, "spiffe://example.org/net/alice");
-    assert_eq!((at_alice.dial, at_bob.dial), (Some(OpId(1)), None));
+    assert_eq!((at_alice.opened, at_bob.opened), (Opened::Dialled(OpId(1)), Opened::Accepted));
     assert_eq!((at_alice.address, at_alice.rung), (bob.address(), Rung::Stream));
     for sequence in 1..=100 {
         alice.transport.send(at_alice.link, Class::Push, &ping(sequence));

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod hostile;
+mod ladder;
 mod links;
 mod trust;
 
