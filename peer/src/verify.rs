@@ -44,7 +44,6 @@ type Job = Box<dyn FnOnce(Option<&Shared>) + Send>;
 /// The pool. Cheap to clone; its threads end with the last clone.
 #[derive(Debug, Clone)]
 pub struct SignaturePool {
-    /// A bounded channel would take room for all that may wait from the start.
     jobs: Sender<Job>,
     waiting: Arc<AtomicUsize>,
     sealer: Arc<Sealer>,
@@ -69,6 +68,10 @@ struct CheckedCertificates {
 impl SignaturePool {
     /// Starts `threads` threads (at least one).
     pub fn start(tls: Arc<TlsState>, threads: usize, pace: Pace) -> std::io::Result<Self> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "bounded by `waiting`: a bounded channel takes room for all that may wait from the start"
+        )]
         let (jobs, queue) = channel::<Job>();
         let waiting = Arc::<AtomicUsize>::default();
         let queue = Arc::new(Mutex::new(queue));

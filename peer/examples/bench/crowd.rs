@@ -41,11 +41,11 @@ pub(crate) struct Crowd {
 impl Crowd {
     /// Certificates and configurations for so many peers.
     pub(crate) fn prepare(place: &Place, peers: usize) -> Result<Self> {
-        Self::prepare_with(place, peers, json!({}))
+        Self::prepare_with(place, peers, &json!({}))
     }
 
     /// The same with this as `discovery`.
-    pub(crate) fn prepare_with(place: &Place, peers: usize, discovery: Value) -> Result<Self> {
+    pub(crate) fn prepare_with(place: &Place, peers: usize, discovery: &Value) -> Result<Self> {
         let now = Timestamp::now();
         let authority = Authority::generate(DOMAIN, now, SignedDuration::from_hours(24))?;
         let ports = free_ports(peers)?;

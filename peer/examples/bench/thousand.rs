@@ -44,7 +44,7 @@ const SAY_EVERY: Duration = Duration::from_secs(20);
 const HEARTBEAT: &str = "20s";
 
 pub(crate) async fn run(place: &Place, args: &Args) -> Result<Value> {
-    let crowd = Crowd::prepare_with(place, args.peers, json!({ "heartbeatInterval": HEARTBEAT }))?;
+    let crowd = Crowd::prepare_with(place, args.peers, &json!({ "heartbeatInterval": HEARTBEAT }))?;
     let alone = args.peers - 1;
     let began = Instant::now();
     let each = alone.div_ceil(args.processes);
@@ -149,7 +149,7 @@ fn await_linked(hosts: &mut [(usize, Host)], args: &Args) -> Result<Value> {
         }
         if said.elapsed() > SAY_EVERY {
             said = Instant::now();
-            eprintln!(
+            tracing::warn!(
                 "after {} s each knows at least {known} others, {links} ends of links stand",
                 began.elapsed().as_secs()
             );

@@ -68,8 +68,9 @@ impl Ladder {
     /// A link of this rung ended; `broke`: neither side had closed it.
     pub(super) fn ended(&self, address: &Address, rung: Rung, lived: Duration, broke: bool) {
         if broke && lived < HOLDS_AFTER {
-            let lower = RUNGS.iter().find(|lower| **lower > rung);
-            lower.into_iter().for_each(|lower| self.step_down(address, *lower));
+            if let Some(lower) = RUNGS.into_iter().find(|lower| *lower > rung) {
+                self.step_down(address, lower);
+            }
         } else if rung == Rung::Stream && lived >= HOLDS_AFTER {
             self.lock().remove(address);
         }

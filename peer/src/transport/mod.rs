@@ -5,7 +5,7 @@
 //!
 //! One TLS port carries gRPC (`PeerLink`) and REST; who speaks is read from the certificate. Every link has a
 //! connection of its own, so that cutting one cuts nothing else, and queues by urgency with bounds in bytes. Where streams
-//! do not pass, that connection is carried by calls: see [`carry`], and [`ladder`] for what is tried when.
+//! do not pass, that connection is carried by calls: see `carry`, and `ladder` for what is tried when.
 
 mod carry;
 mod dial;
