@@ -75,12 +75,26 @@ pub(super) async fn dial(
         // Another peer is another peer on each rung, and where nobody listens nobody does. A certificate that is not a
         // peer's may be of somebody on the way, who ends TLS: below it the peer's own is seen.
         let below = matches!(error, DialError::Unfinished(_) | DialError::Untrusted(_));
-        failed.get_or_insert(error);
+        failed = Some(match failed {
+            None => error,
+            Some(first) => and_below(first, *rung, &error),
+        });
         if !below {
             break;
         }
     }
     Err(failed.unwrap_or_else(|| unfinished(address, "there is no rung to try")))
+}
+
+/// What was met first, and what was met on a lower rung.
+fn and_below(first: DialError, rung: Rung, error: &DialError) -> DialError {
+    let how = if rung == Rung::Rest { "over HTTP/1.1" } else { "by unary calls" };
+    let joined = |first: String| format!("{first}; {how}: {error}");
+    match first {
+        DialError::Unfinished(first) => DialError::Unfinished(joined(first)),
+        DialError::Untrusted(first) => DialError::Untrusted(joined(first)),
+        other => other,
+    }
 }
 
 /// One rung.
