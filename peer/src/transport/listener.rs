@@ -104,23 +104,18 @@ async fn accept(
     loop {
         let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(Incoming { socket, rung, remote }) = arriving.recv() => {
-                // Its calls have been counted by their source already.
-                let doorkeeper = Arc::clone(&doorkeeper);
-                tokio::spawn(doorkeeper.meet(Socket::Carried(socket, rung), remote, permit, None));
-                continue;
-            }
+            accepted = listener.accept() => accepted.map(|(tcp, remote)| {
+                // Where it fails the connection is broken, and so its handshake.
+                if let Err(error) = settings::prepare(&tcp) {
+                    tracing::debug!(%remote, "a connection failed: {}", plain(&error));
+                }
+                (Socket::Tcp(tcp), remote)
+            }),
+            Some(Incoming { socket, rung, remote }) = arriving.recv() => Ok((Socket::Carried(socket, rung), remote)),
             () = inner.stopping.cancelled() => return,
         };
-        let (tcp, remote) = match accepted {
-            Ok((tcp, remote)) => match settings::prepare(&tcp) {
-                Ok(()) => (tcp, remote),
-                Err(error) => {
-                    tracing::debug!(%remote, "a connection failed: {}", plain(&error));
-                    continue;
-                }
-            },
+        let (socket, remote) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -135,7 +130,7 @@ async fn accept(
             Some(place) => place,
             None => None,
         };
-        tokio::spawn(Arc::clone(&doorkeeper).meet(Socket::Tcp(tcp), remote, permit, place));
+        tokio::spawn(Arc::clone(&doorkeeper).meet(socket, remote, permit, place));
     }
 }
 

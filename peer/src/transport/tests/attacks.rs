@@ -226,3 +226,38 @@ async fn a_second_link_on_one_connection_is_refused_by_a_sentence() {
     assert!(error.message().contains("a session has 16 bytes"), "{error}");
     assert!(alice.inputs.try_recv().is_err());
 }
+
+#[tokio::test]
+async fn sessions_that_nobody_may_open_are_refused_by_a_sentence() {
+    let world = World::new();
+    let mut alice = world.peer("alice").await;
+    let config = Arc::clone(&world.tls("net", "mallory", Timestamp::now(), &[]).current().bearer);
+    let mut post = async |request: sorcha_proto::v1::ExchangeRequest| {
+        let mut stream = tls(&alice, Arc::clone(&config)).await.unwrap();
+        let body = prost::Message::encode_to_vec(&request);
+        let head = format!(
+            "POST /v1/exchange HTTP/1.1\r\nhost: peer\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = timeout(SOON, stream.read_to_end(&mut answer)).await.unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let request = |session: usize, data: usize| sorcha_proto::v1::ExchangeRequest {
+        session: vec![7; session].into(),
+        data: vec![1; data].into(),
+        opens: true,
+        ..Default::default()
+    };
+    let answer = post(request(15, 0)).await;
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("a session has 16 bytes"), "{answer}");
+    let answer = post(request(16, 128 * 1024 + 1)).await;
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("131073 bytes in a call"), "{answer}");
+    let answer = post(request(16, 200 * 1024)).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    // What is brought is no TLS: the session ends, and nobody is linked.
+    let answer = post(request(16, 100)).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(alice.inputs.try_recv().is_err());
+}
