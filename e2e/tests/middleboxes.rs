@@ -103,8 +103,8 @@ fn a_proxy_that_ends_tls_and_speaks_http1_carries_a_link() -> anyhow::Result<()>
             server {{
                 listen 127.0.0.1:{port} ssl;
                 ssl_certificate {path}/tls.crt; ssl_certificate_key {path}/tls.key;
-                location / {{
-                    proxy_pass https://peer; proxy_ssl_protocols TLSv1.3; proxy_ssl_verify off;
+                location /v1/exchange {{
+                    proxy_pass https://peer; proxy_ssl_protocols TLSv1.3;
                     proxy_http_version 1.1; proxy_set_header Connection '';
                 }}
             }}

@@ -232,7 +232,7 @@ async fn sessions_that_nobody_may_open_are_refused_by_a_sentence() {
     let world = World::new();
     let mut alice = world.peer("alice").await;
     let config = Arc::clone(&world.tls("net", "mallory", Timestamp::now(), &[]).current().bearer);
-    let mut post = async |request: sorcha_proto::v1::ExchangeRequest| {
+    let post = async |request: sorcha_proto::v1::ExchangeRequest| {
         let mut stream = tls(&alice, Arc::clone(&config)).await.unwrap();
         let body = prost::Message::encode_to_vec(&request);
         let head = format!(
