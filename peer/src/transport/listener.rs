@@ -249,7 +249,8 @@ async fn admit_request(mut request: axum::extract::Request, next: Next) -> axum:
             request.extensions_mut().insert(info);
             None
         }
-        Some(Visitor::Bearer(bearer)) if is_call => {
+        // One request at a time on each connection, so that what they bring takes little memory.
+        Some(Visitor::Bearer(bearer)) if is_call && request.version() < http::Version::HTTP_2 => {
             bearer.calls.fetch_add(1, Ordering::AcqRel);
             request.extensions_mut().insert(Source(bearer.remote));
             None

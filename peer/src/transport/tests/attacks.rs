@@ -156,6 +156,17 @@ async fn who_presents_no_certificate_gets_nothing() {
         answer.ends_with("the connection carries no certificate; every peer must present one\n"),
         "{answer}"
     );
+    let mut bare = ClientConfig::clone(&good);
+    bare.client_auth_cert_resolver = Arc::new(NoCertificate);
+    let mut stream = Some(TokioIo::new(tls(&alice, Arc::new(bare)).await.unwrap()));
+    let connector = tower::service_fn(move |_| {
+        std::future::ready(stream.take().ok_or(std::io::Error::from(std::io::ErrorKind::NotConnected)))
+    });
+    let endpoint = tonic::transport::Endpoint::from_static("http://peer");
+    let channel = endpoint.connect_with_connector(connector).await.unwrap();
+    let mut client = sorcha_proto::v1::peer_link_client::PeerLinkClient::new(channel);
+    let error = client.exchange(sorcha_proto::v1::ExchangeRequest::default()).await.unwrap_err();
+    assert_eq!(error.code(), tonic::Code::Unauthenticated, "{error}");
     assert!(alice.inputs.try_recv().is_err());
 }
 
