@@ -55,6 +55,18 @@ fn link(peer: &Solo) -> Option<Value> {
     peers["peers"].as_array()?.iter().find(linked).cloned()
 }
 
+/// Alice and bob, who know no way to each other but through this port, and bob none to alice.
+fn apart() -> anyhow::Result<(Solo, Solo, u16)> {
+    let bob = Solo::prepare("bob")?;
+    let alice = bob.beside("alice")?;
+    let [port, ..] = free_ports()?;
+    alice.configure(&format!(
+        "bootstrap: {{addresses: ['127.0.0.1:{port}']}}\nadvertise: ['127.0.0.1:1']\n"
+    ))?;
+    bob.configure(&format!("advertise: ['127.0.0.1:{port}']\n"))?;
+    Ok((alice, bob, port))
+}
+
 fn await_rung(peer: &Solo, rung: &str) -> anyhow::Result<Duration> {
     let began = Instant::now();
     wait::until(&format!("a link on the rung '{rung}'"), SETTLES, || {
@@ -86,9 +98,7 @@ fn a_proxy_that_ends_tls_and_speaks_http1_carries_a_link() -> anyhow::Result<()>
     if is_missing("nginx") {
         skip!("middleboxes::nginx", "nginx is not installed (`apt-get install nginx-light`)");
     }
-    let bob = Solo::prepare("bob")?;
-    let alice = bob.beside("alice")?;
-    let [port, ..] = free_ports()?;
+    let (alice, bob, port) = apart()?;
     let directory = tempfile::tempdir()?;
     let path = directory.path().display();
     let own = rcgen::generate_simple_self_signed(["proxy.example".to_owned()])?;
@@ -116,11 +126,6 @@ fn a_proxy_that_ends_tls_and_speaks_http1_carries_a_link() -> anyhow::Result<()>
     let file = file.to_str().context("a UTF-8 path")?;
     let _proxy = proxy("nginx", &["-e", "stderr", "-c", file], directory.path(), port)?;
 
-    // Nobody knows another way to bob, and bob none to alice.
-    alice.configure(&format!(
-        "bootstrap: {{addresses: ['127.0.0.1:{port}']}}\nadvertise: ['127.0.0.1:1']\n"
-    ))?;
-    bob.configure(&format!("advertise: ['127.0.0.1:{port}']\n"))?;
     let _bob = bob.start()?;
     let _alice = alice.start()?;
     let settled = await_rung(&alice, "rest")?;
@@ -134,9 +139,7 @@ fn a_balancer_that_cuts_silent_connections_costs_no_link() -> anyhow::Result<()>
     if is_missing("haproxy") {
         skip!("middleboxes::haproxy", "haproxy is not installed (`apt-get install haproxy`)");
     }
-    let bob = Solo::prepare("bob")?;
-    let alice = bob.beside("alice")?;
-    let [port, ..] = free_ports()?;
+    let (alice, bob, port) = apart()?;
     let directory = tempfile::tempdir()?;
     let config = format!(
         "defaults\n  mode tcp\n  timeout connect 2s\n  timeout client 3s\n  timeout server 3s\n\
@@ -148,11 +151,6 @@ fn a_balancer_that_cuts_silent_connections_costs_no_link() -> anyhow::Result<()>
     let file = file.to_str().context("a UTF-8 path")?;
     let _proxy = proxy("haproxy", &["-db", "-f", file], directory.path(), port)?;
 
-    // Nobody knows another way to bob, and bob none to alice.
-    alice.configure(&format!(
-        "bootstrap: {{addresses: ['127.0.0.1:{port}']}}\nadvertise: ['127.0.0.1:1']\n"
-    ))?;
-    bob.configure(&format!("advertise: ['127.0.0.1:{port}']\n"))?;
     let _bob = bob.start()?;
     let _alice = alice.start()?;
     // The stream is cut once it has been silent for 3 s; calls are not, or are made anew.

@@ -92,16 +92,15 @@ impl<C: Carrier> Caller<C> {
                 return;
             }
             let asked = Instant::now();
-            let poll = Segment { offset: 0, data: Bytes::new(), ends: false };
-            match timeout(wait + CALL_WITHIN, self.call(poll, wait)).await {
+            match timeout(wait + CALL_WITHIN, self.call(Segment::default(), wait)).await {
                 Ok(Ok(answer)) => self.take(answer),
                 // Cut while it waited: something on the way has less patience, so that shorter waits pass.
                 Ok(Err(_)) | Err(_) if asked.elapsed() > WAIT_MIN => {
                     wait = (asked.elapsed() * 3 / 4).clamp(WAIT_MIN, wait);
                 }
                 _ => {
-                    let poll = Segment::default();
-                    let Some(answer) = self.insist(poll, wait.min(WAIT_MIN)).await else { return };
+                    let answer = self.insist(Segment::default(), wait.min(WAIT_MIN)).await;
+                    let Some(answer) = answer else { return };
                     self.take(answer);
                 }
             }
