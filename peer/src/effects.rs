@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::wall_now;
 use crate::metrics::Metrics;
-use crate::store::{Store, WithBody};
+use crate::store::{Source, Store, WithBody};
 use crate::transport::Transport;
 use crate::verify::SignaturePool;
 
@@ -83,11 +83,9 @@ impl Effects {
                     };
                     answer(&done, input);
                 };
-                if envelope.header().origin == self.me {
-                    self.store.persist(envelope, body, idempotency_key, wall_now(), Box::new(reply));
-                } else {
-                    self.store.persist_received(envelope, body, wall_now(), Box::new(reply));
-                }
+                let is_own = envelope.header().origin == self.me;
+                let source = if is_own { Source::Client(idempotency_key) } else { Source::Peer };
+                self.store.persist(envelope, body, source, wall_now(), Box::new(reply));
             }
             Output::Load { op, id, what: LoadWhat::Envelope } => self.gathered.loads.push((op, id)),
             Output::Load { op, id, what: LoadWhat::Chunk { index } } => {

@@ -27,7 +27,7 @@ use super::readiness::{Certificate, Readiness};
 use crate::clock::wall_now;
 use crate::metrics::Metrics;
 use crate::node::{Command, Identity, NodeEvent, NodeHandle};
-use crate::store::{Store, StoreOptions};
+use crate::store::{Source, Store, StoreOptions};
 
 /// Longest body that the test peer accepts.
 pub(crate) const BODY_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -198,7 +198,7 @@ impl TestPeer {
         let envelope = envelope_of(origin, "r", &body, sequence);
         let (done, stored) = oneshot::channel();
         let done = Box::new(move |result: Result<u64, StoreFault>| drop(done.send(result)));
-        self.store.persist(envelope, body, String::new(), wall_now(), done);
+        self.store.persist(envelope, body, Source::Peer, wall_now(), done);
         stored.await.expect("answered").expect("stored");
     }
 
@@ -284,7 +284,7 @@ async fn drive(mut queue: mpsc::Receiver<Command>, store: Store, leaving: onesho
                 let done = Box::new(move |stored: Result<u64, StoreFault>| {
                     drop(reply.send(stored.map(|_| accepted).map_err(SubmitRefused::Store)));
                 });
-                store.persist(envelope, body, idempotency_key, wall_now(), done);
+                store.persist(envelope, body, Source::Client(idempotency_key), wall_now(), done);
             }
         }
     }

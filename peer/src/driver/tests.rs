@@ -200,9 +200,11 @@ async fn a_submission_is_on_disk_before_it_is_answered_and_reaches_the_other() {
     alice.until("a link", |status| status.peers_linked == 1).await;
     for body in ["one", "two", "three"] {
         let id = alice.submit(body).await;
-        // What is in the file at this moment is all that a crash would leave.
+        // What is in the files at this moment is all that a crash would leave.
         let copy = tempfile::tempdir().expect("a directory");
-        std::fs::copy(alice.state.join("store.redb"), copy.path().join("store.redb")).expect("copied");
+        for name in ["store.journal", "store.redb"] {
+            std::fs::copy(alice.state.join(name), copy.path().join(name)).expect("copied");
+        }
         let options = StoreOptions { directory: copy.path().to_owned(), cache_bytes_max: 8 << 20 };
         let (left, _) = Store::open(&options).expect("it opens");
         assert_eq!(left.body(&id), Ok(Some(Bytes::from_static(body.as_bytes()))));

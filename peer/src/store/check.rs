@@ -13,7 +13,7 @@ use sorcha_peer_core::types::{PeerId, TxId};
 use super::buckets::{self, LEVELS, Node};
 use super::envelope::{self, LogEntry, read_entry, read_header};
 use super::fault::{Broken, OpenError, guarded};
-use super::open::{DATABASE_FILE, check_layout, lock_directory, open_error, open_overlay};
+use super::open::{DATABASE_FILE, check_layout, lock_directory, open_error, open_overlay, overlay_journal};
 use super::records::read_record;
 use super::report::{CheckReport, Fault, FaultKind};
 use super::retention::Account;
@@ -39,6 +39,11 @@ pub fn check(directory: &Path) -> Result<CheckReport, OpenError> {
     match guarded(|| open_overlay(&file)).map_err(broken) {
         Ok(database) => {
             check.report.layout = check_layout(&database, &file, broken)?;
+            if check.report.layout == SCHEMA
+                && let Err(broken) = guarded(|| overlay_journal(&database, &file))
+            {
+                check.broken(FaultKind::Journal, &broken);
+            }
             check.database(database);
         }
         Err(OpenError::Damaged { detail, .. }) => {

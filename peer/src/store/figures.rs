@@ -6,10 +6,10 @@ use redb::{ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetada
 
 use super::buckets;
 use super::fault::{Broken, OpenError, guarded};
-use super::open::{DATABASE_FILE, check_layout, lock_directory, open_error, open_overlay};
+use super::open::{DATABASE_FILE, check_layout, lock_directory, open_error, open_overlay, overlay_journal};
 use super::report::{CursorFigure, StoreReport};
 use super::retention::Account;
-use super::schema::{CERTIFICATES, CURSORS, IDS, KEYS, LOG, META, META_INCARNATION, ORDER, RECORDS};
+use super::schema::{CERTIFICATES, CURSORS, IDS, KEYS, LOG, META, META_INCARNATION, ORDER, RECORDS, SCHEMA};
 
 /// The figures of the store of a state directory, which no peer may use meanwhile. Changes nothing but the lock file.
 pub fn figures(directory: &Path) -> Result<StoreReport, OpenError> {
@@ -22,6 +22,9 @@ pub fn figures(directory: &Path) -> Result<StoreReport, OpenError> {
     let bytes = std::fs::metadata(&file).map_err(|error| broken(error.into()))?.len();
     let database = guarded(|| open_overlay(&file)).map_err(broken)?;
     let layout = check_layout(&database, &file, broken)?;
+    if layout == SCHEMA {
+        guarded(|| overlay_journal(&database, &file)).map_err(broken)?;
+    }
     let report = guarded(|| read(&database.begin_read()?)).map_err(broken)?;
     drop(lock);
     Ok(StoreReport { file, layout, bytes, ..report })

@@ -17,7 +17,7 @@ use super::schema::{
     CERTIFICATE_TIMES, CERTIFICATES, CURSORS, CURSORS_AHEAD, IDS, KEY_TIMES, KEYS, LOG, META, ORDER, RECORDS,
     SEGMENTS, SUMMARY, TREES,
 };
-use super::{buckets, cursors, envelope, keys, records};
+use super::{Source, buckets, cursors, envelope, keys, records};
 
 /// Takes the answer to a `persist`, on the writer's thread.
 pub(super) type Done = Box<dyn FnOnce(Result<u64, StoreFault>) + Send>;
@@ -28,15 +28,7 @@ pub(super) type ExpireDone = Box<dyn FnOnce(Result<Expired, StoreFault>) + Send>
 /// Something to be made durable.
 pub(super) enum Operation {
     /// A transaction; awaited.
-    Persist {
-        envelope: Arc<Envelope>,
-        body: Arc<Body>,
-        idempotency_key: String,
-        received: WallTime,
-        /// A client may wait for the answer before it asks for the next.
-        by_client: bool,
-        done: Done,
-    },
+    Persist { envelope: Arc<Envelope>, body: Arc<Body>, source: Source, received: WallTime, done: Done },
     /// A cursor's new position; awaited.
     Acknowledge { name: String, state: CursorState, done: oneshot::Sender<Result<(), StoreFault>> },
     /// A cursor that nobody wants any more; awaited.
@@ -61,7 +53,7 @@ impl Operation {
     /// Whether a client waits for it.
     pub(super) fn is_by_client(&self) -> bool {
         match self {
-            Self::Persist { by_client, .. } => *by_client,
+            Self::Persist { source, .. } => matches!(source, Source::Client(_)),
             Self::Acknowledge { .. } | Self::DeleteCursor { .. } => true,
             Self::Expire { .. } | Self::Remember(_) | Self::Forget(_) => false,
         }
@@ -170,7 +162,7 @@ pub(super) fn apply(
     let mut arrived: Vec<buckets::Key> = Vec::new();
     for operation in operations {
         let outcome = match operation {
-            Operation::Persist { envelope, body, idempotency_key, received, .. } => {
+            Operation::Persist { envelope, body, source, received, .. } => {
                 let id = envelope.id();
                 let position = match envelope::position(&ids, &id)? {
                     Some(position) => position,
@@ -187,8 +179,9 @@ pub(super) fn apply(
                         account.head
                     }
                 };
-                if !idempotency_key.is_empty() {
-                    changed |= keys.keep(idempotency_key, &id, now)?;
+                let key = source.idempotency_key();
+                if !key.is_empty() {
+                    changed |= keys.keep(key, &id, now)?;
                 }
                 Outcome::At(position)
             }

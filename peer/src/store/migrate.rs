@@ -9,22 +9,25 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 use super::envelope;
 use super::fault::Broken;
 use super::retention::Account;
-use super::schema::{CERTIFICATE_TIMES, CERTIFICATES, LOG, META, META_SCHEMA, SCHEMA};
+use super::schema::{CERTIFICATE_TIMES, CERTIFICATES, LOG, META, META_SCHEMA, META_STORE, SCHEMA};
 
-/// From `found`, an earlier layout, to the present one. Reads all that is held.
+/// From `found`, an earlier layout, to the present one. Reads all that is held where that is the first one.
 pub(super) fn migrate(database: &Database, found: u64, file: &Path) -> Result<(), Broken> {
     let started = Instant::now();
-    let account = count(database)?;
+    let account = (found < 2).then(|| count(database)).transpose()?;
     let now = crate::clock::wall_now().as_unix_ms();
     let txn = database.begin_write()?;
-    {
+    if let Some(account) = account {
         // When each was last used is not written down: for all of them that is now.
         let mut times = txn.open_table(CERTIFICATE_TIMES)?;
         for row in txn.open_table(CERTIFICATES)?.iter()? {
             times.insert(row?.0.value(), now)?;
         }
+        account.write(&mut txn.open_table(META)?)?;
+    }
+    {
         let mut meta = txn.open_table(META)?;
-        account.write(&mut meta)?;
+        meta.insert(META_STORE, rand::random::<u64>())?;
         meta.insert(META_SCHEMA, SCHEMA)?;
     }
     txn.commit()?;

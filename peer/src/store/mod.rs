@@ -3,7 +3,7 @@
 //! One writer thread commits in groups and syncs before it answers; reads run beside it on snapshots. This module
 //! knows nothing of links, gossip or certificates: what it is given has been verified.
 //!
-//! Inside: `writer` (the thread) takes from `queue` and writes a `group`, made of `envelope`, `buckets`, `keys`,
+//! Inside: `writer` (the thread) takes from `queue` and writes a `group` to `journal` and database, made of `envelope`, `buckets`, `keys`,
 //! `cursors`, `records` and `retention`, all by the tables of `schema`; `door` holds the database, `open` opens it, `fault` turns
 //! what goes wrong into sentences, `check` holds all tables against one another, `repair` makes them
 //! anew, `migrate` brings earlier layouts up to this one, `figures` counts.
@@ -18,6 +18,7 @@ mod fault;
 mod faulty;
 mod figures;
 mod group;
+mod journal;
 mod keys;
 mod migrate;
 mod open;
@@ -87,6 +88,24 @@ pub struct Recovered {
     pub transactions: u64,
     /// What was published before this was removed by retention.
     pub floor: WallTime,
+}
+
+/// Who brought a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A client, under this idempotency key; empty: under none. It may wait for the answer before it asks for the next.
+    Client(String),
+    /// Another peer. No client waits, so under load it waits longer for company.
+    Peer,
+}
+
+impl Source {
+    fn idempotency_key(&self) -> &str {
+        match self {
+            Self::Client(key) => key,
+            Self::Peer => "",
+        }
+    }
 }
 
 /// What lies at one place, or a run of places, in the order of arrival.
@@ -166,7 +185,10 @@ impl Store {
         let database = guarded(|| Ok(open::open_database(&*backing, options.cache_bytes_max)?));
         let database = database.map_err(broken)?;
         open::start(&database, &options.directory, file)?;
+        let journal = guarded(|| journal::Journal::recover(&database, backing.journal()?));
+        let mut journal = journal.map_err(broken)?;
         let start = guarded(|| open::begin(&database)).map_err(broken)?;
+        journal.begin_again();
         let stats = StoreStats {
             transactions: start.transactions,
             bytes: backing.bytes(),
@@ -191,7 +213,7 @@ impl Store {
         shared.door.put(database);
         let writer = std::thread::Builder::new().name("store".to_owned()).spawn({
             let shared = Arc::clone(&shared);
-            move || writer::run(shared)
+            move || writer::run(shared, journal)
         });
         let writer = writer.map_err(|error| OpenError::Failed {
             file: file.to_owned(),
@@ -210,38 +232,11 @@ impl Store {
         &self,
         envelope: Arc<Envelope>,
         body: Arc<Body>,
-        idempotency_key: String,
+        source: Source,
         received: WallTime,
         done: Box<dyn FnOnce(Result<u64, StoreFault>) + Send>,
     ) {
-        let by_client = true;
-        self.shared.queue.push(Operation::Persist {
-            envelope,
-            body,
-            idempotency_key,
-            received,
-            by_client,
-            done,
-        });
-    }
-
-    /// As [`Self::persist`] for what other peers sent: no client waits, so under load it waits longer for company.
-    pub fn persist_received(
-        &self,
-        envelope: Arc<Envelope>,
-        body: Arc<Body>,
-        received: WallTime,
-        done: Box<dyn FnOnce(Result<u64, StoreFault>) + Send>,
-    ) {
-        let (idempotency_key, by_client) = (String::new(), false);
-        self.shared.queue.push(Operation::Persist {
-            envelope,
-            body,
-            idempotency_key,
-            received,
-            by_client,
-            done,
-        });
+        self.shared.queue.push(Operation::Persist { envelope, body, source, received, done });
     }
 
     /// One step of retention, in the next group: removes what was published before `before`, and the oldest as long as

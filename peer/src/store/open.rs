@@ -10,24 +10,29 @@ use std::sync::Arc;
 
 use redb::backends::FileBackend;
 use redb::{
-    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableHandle,
+    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend,
+    TableHandle,
 };
 use sorcha_peer_core::config::next_incarnation;
 use sorcha_peer_core::envelope::SignedRecord;
 use sorcha_peer_core::types::WallTime;
 
 use super::fault::{Broken, OpenError, is_full};
+use super::journal::Journal;
 use super::overlay::Overlay;
 use super::retention::Account;
 use super::schema::{
-    CERTIFICATE_TIMES, CERTIFICATES, CURSORS, CURSORS_AHEAD, IDS, KEY_TIMES, KEYS, LOG, META,
-    META_INCARNATION, META_SCHEMA, ORDER, RECORDS, SCHEMA, SEGMENTS, SUMMARY, TREES, VERIFY_BYTES_MAX,
+    CERTIFICATE_TIMES, CERTIFICATES, CURSORS, CURSORS_AHEAD, IDS, JOURNAL_BYTES, KEY_TIMES, KEYS, LOG, META,
+    META_INCARNATION, META_SCHEMA, META_STORE, ORDER, RECORDS, SCHEMA, SEGMENTS, SUMMARY, TREES,
+    VERIFY_BYTES_MAX,
 };
 use super::{buckets, migrate, records};
 use crate::clock::wall_now;
 
 /// The database in a state directory.
 pub(super) const DATABASE_FILE: &str = "store.redb";
+/// What it has not on the device yet.
+pub(super) const JOURNAL_FILE: &str = "store.journal";
 /// A database that is being made; it gets its name when it is whole.
 pub(super) const FRESH_FILE: &str = "store.redb.new";
 /// Page cache of a database that is made or read at one go.
@@ -39,7 +44,9 @@ const LOCK_FILE: &str = "store.lock";
 pub(super) trait Backing: Send + Sync + fmt::Debug {
     /// Opens a database on it.
     fn database(&self, builder: &Builder) -> Result<Database, DatabaseError>;
-    /// Drops what the system holds in memory of it.
+    /// The file of its journal, [`JOURNAL_BYTES`] long, made where it is missing.
+    fn journal(&self) -> io::Result<Box<dyn StorageBackend>>;
+    /// Drops what the system holds in memory of both.
     fn forget_cached(&self);
     /// Bytes that it may still grow by, where that is known.
     fn available(&self) -> Option<u64>;
@@ -59,10 +66,30 @@ impl Backing for FileBacking {
         builder.create_with_backend(FileBackend::new(file)?)
     }
 
+    fn journal(&self) -> io::Result<Box<dyn StorageBackend>> {
+        let path = self.file.with_file_name(JOURNAL_FILE);
+        let opened =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = opened?;
+        if file.metadata()?.len() < JOURNAL_BYTES {
+            // Room that is there needs no change of the file's own data at each sync; what not every file system can do.
+            let made = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, JOURNAL_BYTES);
+            match made.map_err(io::Error::from) {
+                Err(error) if is_full(&error) => return Err(error),
+                _ => file.set_len(JOURNAL_BYTES)?,
+            }
+            file.sync_all()?;
+            sync_directory(path.parent().unwrap_or(Path::new("")))?;
+        }
+        Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
+    }
+
     fn forget_cached(&self) {
         // Advice: where the system does not take it, the verification sees its memory instead of the device.
-        if let Ok(file) = File::open(&self.file) {
-            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        for path in [&self.file, &self.file.with_file_name(JOURNAL_FILE)] {
+            if let Ok(file) = File::open(path) {
+                let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+            }
         }
     }
 
@@ -189,6 +216,15 @@ pub(super) fn open_overlay(file: &Path) -> Result<Database, Broken> {
     Ok(builder.create_with_backend(overlay)?)
 }
 
+/// Lets a database that was opened so, of this layout, show what is in its journal.
+pub(super) fn overlay_journal(database: &Database, file: &Path) -> Result<(), Broken> {
+    match File::open(file.with_file_name(JOURNAL_FILE)) {
+        Ok(journal) => Journal::recover(database, Box::new(Overlay::new(journal)?)).map(|_| ()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// What an opened database says of itself.
 pub(super) struct Start {
     pub(super) incarnation: u64,
@@ -248,7 +284,11 @@ fn layout(database: &Database) -> Result<Option<u64>, Broken> {
 
 fn lay_out(database: &Database) -> Result<(), Broken> {
     let txn = database.begin_write()?;
-    txn.open_table(META)?.insert(META_SCHEMA, SCHEMA)?;
+    {
+        let mut meta = txn.open_table(META)?;
+        meta.insert(META_SCHEMA, SCHEMA)?;
+        meta.insert(META_STORE, rand::random::<u64>())?;
+    }
     txn.open_table(LOG)?;
     txn.open_table(IDS)?;
     txn.open_table(SEGMENTS)?;

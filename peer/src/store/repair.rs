@@ -14,13 +14,14 @@ use sorcha_peer_core::types::{TxId, WallTime};
 use super::envelope::{self, read_entry, read_header};
 use super::fault::{Broken, OpenError, guarded};
 use super::open::{
-    DATABASE_FILE, FRESH_FILE, check_layout, lock_directory, make_fresh, open_error, open_overlay, replace_by,
+    DATABASE_FILE, FRESH_FILE, check_layout, lock_directory, make_fresh, open_error, open_overlay,
+    overlay_journal, replace_by,
 };
 use super::report::{Lost, RepairReport};
 use super::retention::Account;
 use super::schema::{
     CERTIFICATE_TIMES, CERTIFICATES, CURSORS, GROUP_BYTES_MAX, IDS, KEY_TIMES, KEYS, LOG, META,
-    META_INCARNATION, ORDER, RECORDS, SEGMENTS, SUMMARY, TREES,
+    META_INCARNATION, ORDER, RECORDS, SCHEMA, SEGMENTS, SUMMARY, TREES,
 };
 use super::{buckets, keys};
 
@@ -40,9 +41,14 @@ pub fn repair(directory: &Path) -> Result<RepairReport, OpenError> {
     let broken = |broken: Broken| open_error(directory, &file, &broken);
     let bytes_before = std::fs::metadata(&file).map_err(|error| broken(error.into()))?.len();
     let old = guarded(|| open_overlay(&file)).map_err(broken)?;
-    check_layout(&old, &file, broken)?;
+    let layout = check_layout(&old, &file, broken)?;
     let fresh = make_fresh(directory)?;
     let mut repair = Repair { lost: Vec::new(), lost_unlisted: 0, kept: 0, notes: Vec::new() };
+    if layout == SCHEMA {
+        repair.part("the groups of the journal, which the database had not on the device,", || {
+            overlay_journal(&old, &file)
+        });
+    }
     let copied = guarded(|| repair.copy(&old, &fresh)).and_then(|()| Ok(fresh.close()?));
     if let Err(fault) = copied {
         // What was made is of no use; where even this fails the next start overwrites it.

@@ -53,6 +53,8 @@ pub struct Fault {
 pub enum FaultKind {
     /// Pages of the database itself.
     Database,
+    /// The journal: what the database has not on the device yet.
+    Journal,
     /// An envelope: its header, its id.
     Envelope,
     /// A certificate of the archive.

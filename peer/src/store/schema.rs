@@ -6,8 +6,8 @@
 use redb::TableDefinition;
 
 /// Version of this layout; a store with a higher one is refused, one with a lower one is brought up to it at its first
-/// open. 1: without [`META_HEAD`], [`META_FLOOR`], [`META_BYTES`] and [`CERTIFICATE_TIMES`].
-pub(super) const SCHEMA: u64 = 2;
+/// open. 1: without [`META_HEAD`], [`META_FLOOR`], [`META_BYTES`] and [`CERTIFICATE_TIMES`]; 2: without a journal.
+pub(super) const SCHEMA: u64 = 3;
 /// In [`META`]: version of the layout.
 pub(super) const META_SCHEMA: &str = "schema";
 /// In [`META`]: incarnation of the last start.
@@ -19,6 +19,11 @@ pub(super) const META_HEAD: &str = "head";
 pub(super) const META_FLOOR: &str = "floor";
 /// In [`META`]: bytes that the transactions held take, rows of indices estimated.
 pub(super) const META_BYTES: &str = "bytes";
+
+/// In [`META`]: a number drawn by lot, by which the journal knows its store.
+pub(super) const META_STORE: &str = "store";
+/// In [`META`]: number of the last group; those after it are in the journal.
+pub(super) const META_GROUP: &str = "group";
 
 /// Single numbers by name.
 pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
@@ -94,6 +99,11 @@ pub(super) const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(super) const GROUP_OPS_MAX: usize = 4096;
 /// Bytes in one group at most, one larger body apart (guess: within the smallest useful cache).
 pub(super) const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The journal's file, which takes so much from the start. What it can hold is there twice: two seconds of 1,000 transactions of
+/// 1 KB, and room for it in [`RESERVE_BYTES`] once more when the database takes it.
+pub(super) const JOURNAL_BYTES: u64 = 2 * 1024 * 1024;
+/// Larger groups go to the database at once: with them it is the bytes that cost, and the journal writes them once more (guess).
+pub(super) const JOURNAL_GROUP_BYTES_MAX: usize = 256 * 1024;
 /// Free bytes that must remain on the device after a group: room for the repair of the database at the next open,
 /// and for the logs of the neighbours (guess).
 pub(super) const RESERVE_BYTES: u64 = 8 * 1024 * 1024;

@@ -9,6 +9,7 @@ use sorcha_peer_core::event::StoreFault;
 
 use super::fault::{Broken, guarded};
 use super::group::{self, Applied, Operation};
+use super::journal::{self, Journal};
 use super::open::open_database;
 use super::queue::Group;
 use super::schema::{COMPACT_LIVE_BYTES_MAX, COMPACT_PART, QUICK_REPAIR_FROM_BYTES, RESERVE_BYTES};
@@ -38,10 +39,17 @@ const GATHER_TIMES: u32 = 4;
 /// and 484 with 80).
 const GATHER_MAX: Duration = Duration::from_millis(40);
 
+/// How long after a group the database takes onto the device what only the journal has there (measured: what it writes for all
+/// groups of a second is hardly more than for one; five peers on two cores, 1,000 transactions/s of 1 KB for five
+/// minutes: p99 to all 234 ms instead of 283 without a journal).
+const SETTLE_AFTER: Duration = Duration::from_secs(1);
+
 /// Runs until the store is closed.
-pub(super) fn run(shared: Arc<Shared>) {
+pub(super) fn run(shared: Arc<Shared>, journal: Journal) {
     let mut writer = Writer {
         shared,
+        journal: Some(journal),
+        settle_at: None,
         pause: PAUSE_MIN,
         reopen_at: None,
         hold: None,
@@ -62,6 +70,10 @@ struct Writer {
     /// The database was opened after a fault: even a group that changes nothing commits, and so syncs, before it
     /// is answered.
     unsynced: bool,
+    /// There while the database is.
+    journal: Option<Journal>,
+    /// When the database takes onto the device what only the journal has there.
+    settle_at: Option<Instant>,
     /// Until when the next group gathers.
     gather_until: Option<Instant>,
     /// When it was last tried to make the file smaller.
@@ -80,6 +92,7 @@ impl Drop for Writer {
                 break;
             }
         }
+        self.journal = None;
         self.shared.shut();
     }
 }
@@ -87,7 +100,7 @@ impl Drop for Writer {
 impl Writer {
     fn work(&mut self) {
         loop {
-            let deadline = self.reopen_at.as_ref().map(|(at, _)| *at);
+            let deadline = self.reopen_at.as_ref().map(|(at, _)| *at).or(self.settle_at);
             let Group { operations, reopen, last } =
                 self.shared.queue.take(deadline, self.gather_until.take());
             if reopen.is_some_and(|generation| generation == self.shared.door.generation()) {
@@ -100,9 +113,45 @@ impl Writer {
                     Err(fault) => refuse_all(operations, &fault),
                 }
             }
+            if last || self.settle_at.is_some_and(|at| at <= Instant::now()) {
+                self.settle();
+            }
             if last {
                 return;
             }
+        }
+    }
+
+    /// Lets the database take onto the device what only the journal has there. Where that fails, nothing is lost, and new
+    /// transactions are refused until it succeeds.
+    fn settle(&mut self) {
+        self.settle_at = None;
+        if !self.journal.as_ref().is_some_and(Journal::is_needed) {
+            return;
+        }
+        let settled = guarded(|| {
+            let mut txn = self.shared.door.begin_write()?;
+            txn.set_quick_repair(self.shared.stats().bytes >= QUICK_REPAIR_FROM_BYTES);
+            Ok(txn.commit()?)
+        });
+        match settled {
+            Ok(()) => self.settled(),
+            Err(broken) => {
+                let again = self.next_attempt();
+                self.hold = Some((again, broken.fault(&self.shared.file)));
+                // Whether it opens shows with the next group.
+                let _opened = self.reopen(&broken);
+                self.settle_at = Some(again);
+            }
+        }
+    }
+
+    /// A synced commit of the database has everything.
+    fn settled(&mut self) {
+        self.unsynced = false;
+        self.settle_at = None;
+        if let Some(journal) = &mut self.journal {
+            journal.begin_again();
         }
     }
 
@@ -124,7 +173,6 @@ impl Writer {
         let started = Instant::now();
         match self.attempt_twice(&operations) {
             Ok(applied) => {
-                self.unsynced = false;
                 self.pause = PAUSE_MIN;
                 self.hold = None;
                 let took = started.elapsed();
@@ -214,20 +262,35 @@ impl Writer {
         Instant::now() + pause
     }
 
-    /// One transaction of the database: durable where this answers `Ok`.
-    fn attempt(&self, operations: &[Operation]) -> Result<Applied, Broken> {
+    /// One transaction of the database: durable where this answers `Ok`, in the journal or in the database itself.
+    fn attempt(&mut self, operations: &[Operation]) -> Result<Applied, Broken> {
         let now = (self.shared.clock)();
-        guarded(|| {
-            let mut txn = self.shared.door.begin_write()?;
-            txn.set_quick_repair(self.shared.stats().bytes >= QUICK_REPAIR_FROM_BYTES);
+        let (shared, journal, unsynced) = (&self.shared, &mut self.journal, self.unsynced);
+        let (applied, is_settled) = guarded(|| {
+            let journal = journal.as_mut().ok_or(Broken::Closed)?;
+            let mut txn = shared.door.begin_write()?;
             let applied = group::apply(&txn, operations, now)?;
-            if applied.changed || self.unsynced {
-                txn.commit()?;
-            } else {
+            if !applied.changed && !unsynced {
                 txn.abort()?;
+                return Ok((applied, false));
             }
-            Ok(applied)
-        })
+            journal::number_group(&txn, journal.next())?;
+            if !unsynced && journal.takes(operations) {
+                journal.append(operations, now)?;
+                journal::commit(txn)?;
+                return Ok((applied, false));
+            }
+            txn.set_quick_repair(shared.stats().bytes >= QUICK_REPAIR_FROM_BYTES);
+            txn.commit()?;
+            journal.passed();
+            Ok((applied, true))
+        })?;
+        if is_settled {
+            self.settled();
+        } else if self.journal.as_ref().is_some_and(Journal::is_needed) {
+            self.settle_at.get_or_insert_with(|| Instant::now() + SETTLE_AFTER);
+        }
+        Ok(applied)
     }
 
     /// Refuses before the device does: a full device would end the database's session.
@@ -255,6 +318,7 @@ impl Writer {
     }
 
     fn close_database(&mut self) {
+        self.journal = None;
         let Some(database) = self.shared.door.take() else { return };
         let closed = guarded(|| Ok(database.close()?));
         if let Err(broken) = closed {
@@ -273,10 +337,18 @@ impl Writer {
         {
             return Err(fault.clone());
         }
-        match guarded(|| Ok(open_database(&*self.shared.backing, self.shared.cache_bytes_max)?)) {
-            Ok(database) => {
+        let backing = &*self.shared.backing;
+        let opened = guarded(|| {
+            let database = open_database(backing, self.shared.cache_bytes_max)?;
+            let journal = Journal::recover(&database, backing.journal()?)?;
+            Ok((database, journal))
+        });
+        match opened {
+            Ok((database, journal)) => {
                 self.reopen_at = None;
                 self.unsynced = true;
+                self.settle_at = journal.is_needed().then(|| Instant::now() + SETTLE_AFTER);
+                self.journal = Some(journal);
                 self.shared.door.put(database);
                 Ok(())
             }

@@ -126,7 +126,7 @@ fn an_answer_comes_after_the_sync_of_its_group() {
             images.lock().expect("no panic").push((id, disk.durable()));
             drop(sender.send(result));
         });
-        store.persist(envelope, body, String::new(), WallTime::default(), done);
+        store.persist(envelope, body, Source::Peer, WallTime::default(), done);
         if number % 5 == 0 {
             for _ in 0..5 {
                 answered.recv_timeout(PATIENCE).expect("an answer").expect("durable");
@@ -256,7 +256,7 @@ fn a_failing_read_does_not_end_the_store() {
     store.close();
 }
 
-fn eventually(mut condition: impl FnMut() -> bool) {
+pub(super) fn eventually(mut condition: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + PATIENCE;
     while !condition() {
         assert!(std::time::Instant::now() < deadline, "it does not recover");

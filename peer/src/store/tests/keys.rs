@@ -37,7 +37,7 @@ fn a_key_stands_for_its_first_transaction_for_a_day() {
     keep(4, "order 3");
     store.close();
     assert_eq!(check_disk(&disk), Vec::<String>::new());
-    let database = redb::Database::builder().create_with_backend(disk).expect("opens");
+    let database = redb::Database::builder().create_with_backend(disk.database_file()).expect("opens");
     let snapshot = database.begin_read().expect("begins");
     assert_eq!(snapshot.open_table(KEYS).expect("opens").len().expect("counted"), 1, "swept");
     assert_eq!(snapshot.open_table(KEY_TIMES).expect("opens").len().expect("counted"), 1, "swept");

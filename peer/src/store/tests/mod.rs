@@ -3,6 +3,7 @@
 mod bench;
 mod checking;
 mod durability;
+mod journal;
 mod keys;
 mod opening;
 mod queueing;
@@ -25,7 +26,7 @@ use sorcha_peer_wire::encode_record;
 
 use super::check::Check;
 use super::faulty::Disk;
-use super::{Recovered, Store, StoreOptions, check};
+use super::{Recovered, Source, Store, StoreOptions, check};
 
 const CACHE: u64 = 8 * 1024 * 1024;
 /// Far beyond what any answer takes.
@@ -53,7 +54,9 @@ fn clock() -> WallTime {
 /// What a check of the disk finds.
 fn check_disk(disk: &Disk) -> Vec<String> {
     let mut check = Check::new(Path::new("disk"), 0);
-    check.database(redb::Database::builder().create_with_backend(disk.clone()).expect("the database opens"));
+    check.database(
+        redb::Database::builder().create_with_backend(disk.database_file()).expect("the database opens"),
+    );
     check.report.faults.into_iter().map(|fault| fault.message).collect()
 }
 
@@ -93,7 +96,7 @@ fn submit(
 ) -> mpsc::Receiver<Result<u64, StoreFault>> {
     let (sender, receiver) = mpsc::sync_channel(1);
     let done = Box::new(move |result| drop(sender.send(result)));
-    store.persist(envelope, body, key.to_owned(), WallTime::from_unix_ms(2_000_000), done);
+    store.persist(envelope, body, Source::Client(key.to_owned()), WallTime::from_unix_ms(2_000_000), done);
     receiver
 }
 

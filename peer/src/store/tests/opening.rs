@@ -2,8 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use super::super::open::DATABASE_FILE;
-use super::super::schema::{CERTIFICATE_TIMES, META, META_BYTES, META_FLOOR, META_HEAD, META_SCHEMA};
+use super::super::open::{DATABASE_FILE, JOURNAL_FILE};
+use super::super::schema::{
+    CERTIFICATE_TIMES, META, META_BYTES, META_FLOOR, META_GROUP, META_HEAD, META_SCHEMA, META_STORE,
+};
 use super::*;
 
 fn refused(directory: &Path) -> String {
@@ -65,7 +67,7 @@ fn a_store_of_a_newer_version_is_refused_untouched() {
     drop(database);
     let before = std::fs::read(&file).expect("readable");
     let said = refused(directory.path());
-    assert!(said.contains("has layout 7, this program reads layouts up to 2: run the newer"), "{said}");
+    assert!(said.contains("has layout 7, this program reads layouts up to 3: run the newer"), "{said}");
     assert!(check(directory.path()).expect_err("refused").to_string().contains("has layout 7"));
     let unchanged = std::fs::read(&file).expect("readable").len() == before.len();
     assert!(unchanged);
@@ -91,7 +93,7 @@ fn a_store_of_layout_1_is_brought_up_and_keeps_everything() {
     assert!(txn.delete_table(CERTIFICATE_TIMES).expect("deleted"));
     {
         let mut meta = txn.open_table(META).expect("opens");
-        for name in [META_HEAD, META_FLOOR, META_BYTES] {
+        for name in [META_HEAD, META_FLOOR, META_BYTES, META_STORE, META_GROUP] {
             meta.remove(name).expect("removed");
         }
         meta.insert(META_SCHEMA, 1).expect("written");
@@ -111,7 +113,34 @@ fn a_store_of_layout_1_is_brought_up_and_keeps_everything() {
     assert_eq!(retention::step(&store, 3, u64::MAX, u64::MAX).expect("durable").removed, 2);
     store.close();
     let report = check(directory.path()).expect("checked");
-    assert_eq!((report.layout, report.transactions, report.faults), (2, 3, vec![]));
+    assert_eq!((report.layout, report.transactions, report.faults), (3, 3, vec![]));
+}
+
+#[test]
+fn a_store_of_layout_2_gets_a_journal() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (store, _) = open(directory.path());
+    assert_eq!(persist(&store, small(1)), Ok(1));
+    store.close();
+    let database = redb::Database::open(directory.path().join(DATABASE_FILE)).expect("opens");
+    let txn = database.begin_write().expect("begins");
+    {
+        let mut meta = txn.open_table(META).expect("opens");
+        meta.remove(META_STORE).expect("removed");
+        meta.remove(META_GROUP).expect("removed");
+        meta.insert(META_SCHEMA, 2).expect("written");
+    }
+    txn.commit().expect("durable");
+    drop(database);
+    std::fs::remove_file(directory.path().join(JOURNAL_FILE)).expect("removed");
+    let report = check(directory.path()).expect("checked");
+    assert_eq!((report.layout, report.transactions, report.faults), (2, 1, vec![]));
+    let (store, recovered) = open(directory.path());
+    assert_eq!(recovered.transactions, 1);
+    assert_eq!(persist(&store, small(2)), Ok(2));
+    store.close();
+    let report = check(directory.path()).expect("checked");
+    assert_eq!((report.layout, report.transactions, report.faults), (3, 2, vec![]));
 }
 
 #[test]
@@ -171,7 +200,9 @@ fn a_store_left_without_a_close_is_checked_and_opened() {
     }
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join(DATABASE_FILE);
-    std::fs::write(&file, disk.durable()).expect("written");
+    let [database, journal] = disk.durable();
+    std::fs::write(&file, database).expect("written");
+    std::fs::write(directory.path().join(JOURNAL_FILE), journal).expect("written");
     let before = std::fs::read(&file).expect("readable");
     let report = check(directory.path()).expect("checked");
     assert_eq!((report.transactions, report.faults), (10, vec![]));

@@ -13,7 +13,7 @@ fn stopped(directory: &Path) -> (Store, mpsc::SyncSender<()>) {
         reached.send(()).expect("somebody waits");
         resumed.recv().expect("somebody resumes");
     });
-    store.persist(envelope, body, String::new(), WallTime::default(), done);
+    store.persist(envelope, body, Source::Peer, WallTime::default(), done);
     waiting.recv_timeout(PATIENCE).expect("the writer reaches the callback");
     (store, resume)
 }

@@ -56,7 +56,7 @@ fn what_is_damaged_is_left_out_and_comes_again_under_a_new_position() {
     assert_eq!((found.transactions, found.position, found.records), (298, 300, 1));
     assert!(found.incarnation > 0);
     assert_eq!((found.cursors[0].name.as_str(), found.cursors[0].position), ("billing", 5));
-    assert_eq!((found.oldest_unix_ms, found.newest_unix_ms, found.layout), (1, 300, 2));
+    assert_eq!((found.oldest_unix_ms, found.newest_unix_ms, found.layout), (1, 300, 3));
 
     let (store, recovered) = open(directory.path());
     assert!(recovered.incarnation > 0 && recovered.transactions == 298);
