@@ -91,8 +91,7 @@ impl Crowd {
     /// Runs some peers in one process.
     pub(crate) fn host(&self, peers: std::ops::Range<usize>) -> Result<Host> {
         let mut command = Command::new(std::env::current_exe()?);
-        // Fewer pools of free memory: a hundred peers in one process would otherwise spread over sixteen of them.
-        command.arg("host").args(&self.directories[peers]).env("MALLOC_ARENA_MAX", "2");
+        command.arg("host").args(&self.directories[peers]);
         let mut child = spawn(command)?;
         let (stdin, stdout) = (child.stdin.take().context("piped")?, child.stdout.take().context("piped")?);
         Ok(Host { child, stdin, stdout: BufReader::new(stdout) })

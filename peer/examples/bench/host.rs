@@ -3,11 +3,13 @@
 //! Speaks lines: `status` is answered by how the peers are linked, `log` by what they have received since the last `log`:
 //! `[id prefix, peer of this process, Unix time in us]`. Ends with its standard input.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, anyhow};
+use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::json;
+use sorcha_peer::driver::Stop;
 use sorcha_peer::node::NodeHandle;
 use sorcha_peer::run::{Ending, serve};
 use sorcha_peer_config::{Mode, Surroundings};
@@ -20,35 +22,19 @@ use tokio_util::sync::CancellationToken;
 use crate::crowd::config_of;
 use crate::figures::now_us;
 
+/// Peers that start at the same time: a start waits for its disk more than for a processor.
+const STARTS_AT_ONCE: usize = 8;
+
 type Received = Arc<Mutex<Vec<(u64, usize, u64)>>>;
 
 pub(crate) async fn run(directories: &[PathBuf]) -> Result<()> {
     let received = Received::default();
-    let (mut nodes, mut stops) = (Vec::new(), Vec::new());
-    for (number, directory) in directories.iter().enumerate() {
-        let text = std::fs::read_to_string(config_of(directory))?;
-        let loaded = sorcha_peer_config::load(&text, &Surroundings::default(), Mode::Run)
-            .map_err(|problems| anyhow!("{}: {problems}", directory.display()))?;
-        let (stop_in, stop) = oneshot::channel();
-        let (node_in, node) = oneshot::channel();
-        let peer = serve(loaded.config, [0; 32], Ending { stop, hurry: CancellationToken::new() }, |node| {
-            // Whoever waits for it is there.
-            drop(node_in.send(node.clone()));
-            Ok(())
-        });
-        // On the heap: a peer's future is large.
-        let peer = Box::pin(peer);
-        tokio::spawn(async move {
-            if let Err(error) = peer.await {
-                tracing::error!("a peer has ended: {error}");
-            }
-        });
-        let node =
-            node.await.with_context(|| format!("the peer in {} does not start", directory.display()))?;
-        tokio::spawn(follow(node.clone(), number, Arc::clone(&received)));
-        nodes.push(node);
-        stops.push(stop_in);
-    }
+    let started = futures::stream::iter(directories.iter().enumerate())
+        .map(|(number, directory)| start(number, directory, &received))
+        .buffered(STARTS_AT_ONCE)
+        .try_collect::<Vec<_>>()
+        .await?;
+    let (nodes, stops): (Vec<_>, Vec<_>) = started.into_iter().unzip();
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let mut out = tokio::io::stdout();
     while let Some(line) = lines.next_line().await? {
@@ -77,6 +63,34 @@ async fn follow(node: NodeHandle, number: usize, received: Received) {
             Err(RecvError::Closed) => return,
         }
     }
+}
+
+/// One peer, and what stops it.
+async fn start(
+    number: usize,
+    directory: &Path,
+    received: &Received,
+) -> Result<(NodeHandle, oneshot::Sender<Stop>)> {
+    let text = std::fs::read_to_string(config_of(directory))?;
+    let loaded = sorcha_peer_config::load(&text, &Surroundings::default(), Mode::Run)
+        .map_err(|problems| anyhow!("{}: {problems}", directory.display()))?;
+    let (stop_in, stop) = oneshot::channel();
+    let (node_in, node) = oneshot::channel();
+    let peer = serve(loaded.config, [0; 32], Ending { stop, hurry: CancellationToken::new() }, |node| {
+        // Whoever waits for it is there.
+        drop(node_in.send(node.clone()));
+        Ok(())
+    });
+    // On the heap: a peer's future is large.
+    let peer = Box::pin(peer);
+    tokio::spawn(async move {
+        if let Err(error) = peer.await {
+            tracing::error!("a peer has ended: {error}");
+        }
+    });
+    let node = node.await.with_context(|| format!("the peer in {} does not start", directory.display()))?;
+    tokio::spawn(follow(node.clone(), number, Arc::clone(received)));
+    Ok((node, stop_in))
 }
 
 async fn status(nodes: &[NodeHandle]) -> Result<serde_json::Value> {

@@ -19,6 +19,10 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
+/// As the shipping program.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Measures real peers.
 #[derive(Debug, Parser)]
 #[command(name = "bench")]
