@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use crate::pool::{Placement, Pool, Retain, Storage};
 use crate::quantity::Size;
 use crate::spec::{
-    Bootstrap, Delivery, Discovery, Limits, Links, Log, LogFormat, Monitoring, NetworkPolicyRules, Retention,
-    Shutdown, SorchaPeerNetworkSpec, Tls,
+    Bootstrap, Compression, Delivery, Discovery, Limits, Links, Log, LogFormat, Monitoring,
+    NetworkPolicyRules, Retention, Shutdown, SorchaPeerNetworkSpec, Tls,
 };
 
 pub(crate) fn replicas() -> i32 {
@@ -25,6 +25,9 @@ pub(crate) fn heartbeat_interval() -> String {
 }
 pub(crate) fn forget_after() -> String {
     "60s".to_owned()
+}
+pub(crate) fn climb_after() -> String {
+    "45s".to_owned()
 }
 pub(crate) fn body_bytes_max() -> Size {
     Size::new("64Mi")
@@ -107,6 +110,12 @@ impl Default for Discovery {
             heartbeat_interval: heartbeat_interval(),
             forget_after: forget_after(),
         }
+    }
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Self { compression: Compression::default(), climb_after: climb_after() }
     }
 }
 

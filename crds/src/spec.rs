@@ -258,13 +258,20 @@ pub struct Retention {
 }
 
 /// What travels between peers, and how.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Links {
     /// How bodies of transactions travel to peers that say the same. `lz4`: packed, where that saves a tenth of 1000 bytes
     /// or more. `none`: as they are, which hides from others on the way how well they pack. Default lz4.
     #[serde(default)]
     pub compression: Compression,
+    /// A link that stands on calls, because something on the way lets no stream pass, looks for a better rung after this
+    /// long, then after twice as long each time, up to twenty times it. 1s to 1h; default 45s.
+    #[serde(default = "default::climb_after")]
+    #[schemars(length(min = 2, max = 16), regex(pattern = r"^[0-9]{1,9}(ms|s|m|h)$"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('1h')")
+        .message("spec.links.climbAfter must be between 1s and 1h."))]
+    pub climb_after: String,
 }
 
 /// How bodies travel.

@@ -179,7 +179,11 @@ pub async fn serve(
     let operator =
         Operator { node: node.clone(), tls: Arc::clone(&tls), readiness: readiness.clone(), config_sha256 };
     let (inputs, network) = mpsc::channel(INPUTS_MAX);
-    let transport_config = TransportConfig { listen: config.listen_peer, links_max: config.links_max };
+    let transport_config = TransportConfig {
+        listen: config.listen_peer,
+        links_max: config.links_max,
+        climb_after: config.climb_after,
+    };
     let (transport, bound) =
         Transport::start(transport_config, Arc::clone(&tls), inputs, operator.router()).await?;
 

@@ -14,7 +14,7 @@ fn defaults() -> Value {
         "bootstrap": {},
         "discovery": {"refreshInterval": "15m", "heartbeatInterval": "5s", "forgetAfter": "60s"},
         "retention": {},
-        "links": {"compression": "lz4"},
+        "links": {"compression": "lz4", "climbAfter": "45s"},
         "limits": {"bodyBytesMax": "64Mi", "cacheBytesMax": "32Mi", "linksMax": 1024, "submissionsMax": 4096,
             "submitBytesMax": "256Mi"},
         "tls": {"trustDomain": "sorcha.local", "delivery": "secret", "retainAuthority": true},

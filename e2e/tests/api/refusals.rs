@@ -11,6 +11,7 @@ const WRONG: &[(&str, &[&str])] = &[
     ("replicas: five", &["spec.replicas", "integer"]),
     ("limits: {linksMax: 0}", &["spec.limits.linksMax", "greater than or equal to 1"]),
     ("links: {compression: zstd}", &["spec.links.compression", "zstd", "lz4", "none"]),
+    ("links: {climbAfter: 2h}", &["spec.links.climbAfter must be between 1s and 1h."]),
     ("limits: {submissionsMax: 1000001}", &["spec.limits.submissionsMax", "less than or equal to 1000000"]),
     // sizes
     ("limits: {bodyBytesMax: 64MB}", &["spec.limits.bodyBytesMax", "64MB"]),

@@ -88,6 +88,7 @@ pub const FIELDS: &[(&str, Effect)] = &[
     ("limits.linksMax", Effect::Honoured),
     ("limits.submissionsMax", Effect::Honoured),
     ("limits.submitBytesMax", Effect::Honoured),
+    ("links.climbAfter", Effect::Honoured),
     ("links.compression", Effect::Honoured),
     ("log.format", Effect::Honoured),
     ("log.level", Effect::Honoured),

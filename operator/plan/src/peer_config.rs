@@ -52,6 +52,7 @@ pub(crate) fn shared(network: &Validated) -> RawConfig {
                 }
                 .to_owned(),
             ),
+            climb_after: Some(spec.links.climb_after.clone()),
         },
         limits: RawLimits {
             body_bytes_max: Some(plain(&spec.limits.body_bytes_max)),

@@ -55,6 +55,10 @@ fn numbers_outside_their_range_are_refused() {
         "limits: {submissionsMax: 1000001}",
         "spec.limits.submissionsMax: 1000001 is above 1000000: give a whole number from 1 to 1000000.",
     );
+    check(
+        "links: {climbAfter: 2h}",
+        "spec.links.climbAfter: 2h is longer than 1h: give a duration from 1s to 1h.",
+    );
     check("links: {compression: zstd}", "line 4: spec.links.compression: \"zstd\" is not one of lz4, none.");
     check(
         "replicas: 2.5",

@@ -50,6 +50,8 @@ pub struct Config {
     pub retention_bytes: Option<u64>,
     /// `links.compression`.
     pub compression: Compression,
+    /// `links.climbAfter`.
+    pub climb_after: Duration,
     /// `limits.bodyBytesMax`.
     pub body_bytes_max: u64,
     /// `limits.submitBytesMax`.
@@ -132,7 +134,7 @@ pub(crate) fn build(given: &GivenByKey, host_name: Option<&str>, problems: &mut 
     let (retention_age, retention_bytes) =
         (reader.duration_or_none("retention.age"), reader.bytes_or_none("retention.bytes"));
     let (durable, submit_bytes_max) = (reader.text("state.durable"), reader.bytes("limits.submitBytesMax"));
-    let compression = reader.text("links.compression");
+    let (compression, climb_after) = (reader.text("links.compression"), reader.duration("links.climbAfter"));
     let (links_max, submissions_max) =
         (reader.integer("limits.linksMax"), reader.integer("limits.submissionsMax"));
     let (log_level, log_format) = (reader.text("log.level"), reader.text("log.format"));
@@ -157,6 +159,7 @@ pub(crate) fn build(given: &GivenByKey, host_name: Option<&str>, problems: &mut 
         retention_age: retention_age.ok()?,
         retention_bytes: retention_bytes.ok()?,
         compression: if compression? == "none" { Compression::None } else { Compression::Lz4 },
+        climb_after: climb_after?,
         body_bytes_max: body_bytes_max?,
         durable: durable? == "true",
         submit_bytes_max: submit_bytes_max?,

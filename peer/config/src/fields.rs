@@ -197,6 +197,12 @@ pub const FIELDS: &[Field] = &[
         "How bodies of 1,000 bytes and more travel to peers that say the same, where it saves a tenth of them at least. `none`: as they are, both ways. What is stored and read is the same in any case; lengths on the wire tell how well a body packs.",
     ),
     field(
+        "links.climbAfter",
+        Kind::Duration { min: SECOND, max: Duration::from_secs(3600) },
+        "45s",
+        "A link that stands on calls, because something on the way lets no stream pass, looks for a better rung after this long, then after twice as long each time, up to twenty times it.",
+    ),
+    field(
         "limits.bodyBytesMax",
         Kind::Bytes { min: 1 << 10, max: 256 << 20 },
         "64Mi",

@@ -139,6 +139,9 @@ pub struct RawLinks {
     /// `lz4` (default) or `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<String>,
+    /// When a link on calls looks for a better rung first; default `45s`, 1s to 1h.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub climb_after: Option<String>,
 }
 
 /// Bounds.

@@ -42,7 +42,7 @@ fn the_least_file_takes_every_default() {
     assert_eq!((config.cache_bytes_max, config.body_bytes_max), (32 << 20, 64 << 20));
     assert_eq!((config.retention_age, config.retention_bytes), (None, None));
     assert_eq!((config.links_max, config.submissions_max), (1024, 4096));
-    assert_eq!(config.compression, Compression::Lz4);
+    assert_eq!((config.compression, config.climb_after), (Compression::Lz4, Duration::from_secs(45)));
     assert_eq!((config.durable, config.submit_bytes_max), (true, 256 << 20));
     assert_eq!((config.log_level.as_str(), config.log_format), ("info", LogFormat::Text));
     assert_eq!(config.shutdown_deadline, Duration::from_secs(10));
@@ -72,7 +72,7 @@ fn everything() -> RawConfig {
         tls: RawTls { directory: text("tls") },
         state: RawState { directory: text("state"), durable: Some(false), cache_bytes_max: text("1Gi") },
         retention: RawRetention { age: text("30d"), bytes: text("10Gi") },
-        links: RawLinks { compression: text("none") },
+        links: RawLinks { compression: text("none"), climb_after: text("2m") },
         limits: RawLimits {
             body_bytes_max: text("1M"),
             submit_bytes_max: text("2Mi"),
@@ -95,7 +95,7 @@ fn a_file_built_in_memory_says_what_it_was_built_of() {
     let age = Some(Duration::from_secs(30 * 86_400));
     assert_eq!((config.retention_age, config.retention_bytes), (age, Some(10 << 30)));
     assert_eq!((config.links_max, config.submissions_max), (7, 9));
-    assert_eq!(config.compression, Compression::None);
+    assert_eq!((config.compression, config.climb_after), (Compression::None, Duration::from_secs(120)));
     assert_eq!((config.durable, config.submit_bytes_max), (false, 2 << 20));
     assert_eq!((config.log_format, config.listen_peer.port()), (LogFormat::Json, 0));
     let yaml = to_yaml(&everything());
@@ -184,6 +184,7 @@ fn a_wrong_value_is_refused_with_its_key_its_text_and_the_way_out() {
     );
     check("state: { cacheBytesMax: 1000 }", "'1000' is out of range; write 1Mi to 64Gi");
     check("links: { compression: zstd }", "links.compression: 'zstd' is none of its words: use lz4 or none");
+    check("links: { climbAfter: 500ms }", "'500ms' is out of range; write 1s to 1h");
     check("links: { compression: off }", "put it in quotes");
     check("limits: { bodyBytesMax: 1Gi }", "'1Gi' is out of range; write 1Ki to 256Mi");
     check("limits: { linksMax: 0 }", "limits.linksMax: 0 is out of range; write 1 to 65536");

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 pub(super) const RUNGS: [Rung; 3] = [Rung::Stream, Rung::Exchange, Rung::Rest];
 /// Addresses remembered; beyond it those whose time has come are forgotten, then all.
 const ADDRESSES_MAX: usize = 4_096;
-/// A better rung that fails is left alone at most this long.
-const CLIMB_AFTER_MAX: Duration = Duration::from_secs(15 * 60);
+/// A better rung that fails is left alone at most so many times as long as the first time: 15 min by default.
+const CLIMB_TIMES_MAX: u32 = 20;
 /// A link that breaks sooner than this is a sign that its rung does not hold: middleboxes that cut long connections do so
 /// after seconds. Guess.
 const HOLDS_AFTER: Duration = Duration::from_secs(10);
@@ -87,7 +87,11 @@ impl Ladder {
         }
         let step = steps.entry(address.clone()).or_insert(Step { rung, until: now, pause: self.climb_after });
         if step.rung != rung || step.until <= now {
-            *step = Step { rung, until: now + step.pause, pause: (step.pause * 2).min(CLIMB_AFTER_MAX) };
+            *step = Step {
+                rung,
+                until: now + step.pause,
+                pause: (step.pause * 2).min(self.climb_after * CLIMB_TIMES_MAX),
+            };
         }
     }
 

@@ -54,6 +54,8 @@ pub struct TransportConfig {
     pub listen: SocketAddr,
     /// `limits.linksMax`.
     pub links_max: usize,
+    /// `links.climbAfter`.
+    pub climb_after: Duration,
 }
 
 /// Why the transport did not start.
@@ -111,7 +113,8 @@ impl Transport {
         inputs: mpsc::Sender<Input>,
         rest: axum::Router,
     ) -> Result<(Self, SocketAddr), TransportError> {
-        Self::start_with(config, Patience::default(), tls, inputs, rest).await
+        let patience = Patience { climb: config.climb_after, ..Patience::default() };
+        Self::start_with(config, patience, tls, inputs, rest).await
     }
 
     async fn start_with(

@@ -171,6 +171,7 @@ fn durations(spec: &SorchaPeerNetworkSpec, problems: &mut Vec<Problem>) {
         ("100ms", 100),
         ("10m", 10 * MINUTE),
     );
+    check("spec.links.climbAfter", &spec.links.climb_after, ("1s", SECOND), ("1h", HOUR));
     let forget = check("spec.discovery.forgetAfter", &discovery.forget_after, ("1s", SECOND), day);
     if let Some(age) = &spec.retention.age {
         check("spec.retention.age", age, ("1m", MINUTE), ("87600h", 87_600 * HOUR));
