@@ -194,9 +194,11 @@ impl Exchange {
         Some(now + NEWS_BATCH)
     }
 
-    /// All news collected so far, packed into frames.
-    pub(crate) fn take_news(&mut self) -> Vec<Vec<Arc<SignedRecord>>> {
-        pack(std::mem::take(&mut self.news).into_values())
+    /// All news collected so far, packed into frames: of peers that leave, and of all others.
+    pub(crate) fn take_news(&mut self) -> (Vec<Vec<Arc<SignedRecord>>>, Vec<Vec<Arc<SignedRecord>>>) {
+        let news = std::mem::take(&mut self.news).into_values();
+        let (leaving, staying): (Vec<_>, Vec<_>) = news.partition(|record| record.record.leaving);
+        (pack(leaving.into_iter()), pack(staying.into_iter()))
     }
 
     /// Whether a link that has just come up may be asked for records.
