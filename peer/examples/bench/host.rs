@@ -96,8 +96,7 @@ async fn start(
 async fn status(nodes: &[NodeHandle]) -> Result<serde_json::Value> {
     let (mut known, mut linked) = (Vec::new(), Vec::new());
     let mut online = 0;
-    for node in nodes {
-        let status = node.status().await?;
+    for status in futures::future::try_join_all(nodes.iter().map(NodeHandle::status)).await? {
         known.push(status.peers_known);
         linked.push(status.peers_linked);
         online += usize::from(status.state == sorcha_peer_core::view::State::Online);

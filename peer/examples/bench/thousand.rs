@@ -37,6 +37,8 @@ pub(crate) struct Args {
 
 /// The links have settled when their number has changed by less than one in a thousand for this long.
 const SETTLED: Duration = Duration::from_secs(10);
+/// How long the peers of one process are given to know all before them, before the next process starts all the same.
+const JOINS_WITHIN: Duration = Duration::from_secs(60);
 /// How often is said how far they are.
 const SAY_EVERY: Duration = Duration::from_secs(20);
 /// `discovery.heartbeatInterval` of all. With the default of 5 s the signs of life of 57,000 links alone take one of two
@@ -52,12 +54,22 @@ pub(crate) async fn run(place: &Place, args: &Args) -> Result<Value> {
     let mut first = 0;
     while first < alone {
         let end = (first + each).min(alone);
-        hosts.push((first, crowd.host(first..end)?));
+        let mut host = crowd.host(first..end)?;
+        // One process after the other: a thousand that start at once on a few processors only wait for each other.
+        let joining = Instant::now();
+        loop {
+            let status = host.ask("status")?;
+            if status["knownMin"].as_u64() >= Some(end as u64 - 1) || joining.elapsed() > JOINS_WITHIN {
+                let (known, seconds) = (&status["knownMin"], joining.elapsed().as_secs());
+                tracing::warn!(
+                    "peers {first} to {end} joined in {seconds} s: each knows at least {known} others"
+                );
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        hosts.push((first, host));
         first = end;
-    }
-    // Answers once all of its peers listen.
-    for (_, host) in &mut hosts {
-        host.ask("status")?;
     }
     let listening = began.elapsed().as_secs_f64();
     let single = crowd.start(alone)?;
