@@ -44,11 +44,16 @@ const GATHER_MAX: Duration = Duration::from_millis(40);
 /// minutes: p99 to all 234 ms instead of 283 without a journal).
 const SETTLE_AFTER: Duration = Duration::from_secs(1);
 
+/// The same after a group that nobody waits for: what a crash takes of it, others tell again (guess: a sync of the disk in
+/// between is not worth it).
+const QUIET_SETTLE_AFTER: Duration = Duration::from_secs(30);
+
 /// Runs until the store is closed.
 pub(super) fn run(shared: Arc<Shared>, journal: Journal) {
     let mut writer = Writer {
         shared,
         journal: Some(journal),
+        is_behind: false,
         settle_at: None,
         pause: PAUSE_MIN,
         reopen_at: None,
@@ -58,6 +63,16 @@ pub(super) fn run(shared: Arc<Shared>, journal: Journal) {
         gather_until: None,
     };
     writer.work();
+}
+
+/// What became of a group's writes.
+enum Way {
+    /// There were none.
+    Nowhere,
+    /// The database shows them, and has them on the device after this time.
+    Held(Duration),
+    /// The database has them on the device, and all before.
+    Settled,
 }
 
 struct Writer {
@@ -72,7 +87,9 @@ struct Writer {
     unsynced: bool,
     /// There while the database is.
     journal: Option<Journal>,
-    /// When the database takes onto the device what only the journal has there.
+    /// The database shows what it has not on the device.
+    is_behind: bool,
+    /// When it takes that there.
     settle_at: Option<Instant>,
     /// Until when the next group gathers.
     gather_until: Option<Instant>,
@@ -122,11 +139,11 @@ impl Writer {
         }
     }
 
-    /// Lets the database take onto the device what only the journal has there. Where that fails, nothing is lost, and new
+    /// Lets the database take onto the device what it shows. Where that fails, nothing that was answered is lost, and new
     /// transactions are refused until it succeeds.
     fn settle(&mut self) {
         self.settle_at = None;
-        if !self.journal.as_ref().is_some_and(Journal::is_needed) {
+        if !self.is_behind {
             return;
         }
         let settled = guarded(|| {
@@ -148,7 +165,7 @@ impl Writer {
 
     /// A synced commit of the database has everything.
     fn settled(&mut self) {
-        self.unsynced = false;
+        (self.unsynced, self.is_behind) = (false, false);
         self.settle_at = None;
         if let Some(journal) = &mut self.journal {
             journal.begin_again();
@@ -266,29 +283,38 @@ impl Writer {
     fn attempt(&mut self, operations: &[Operation]) -> Result<Applied, Broken> {
         let now = (self.shared.clock)();
         let (shared, journal, unsynced) = (&self.shared, &mut self.journal, self.unsynced);
-        let (applied, is_settled) = guarded(|| {
+        let (applied, way) = guarded(|| {
             let journal = journal.as_mut().ok_or(Broken::Closed)?;
             let mut txn = shared.door.begin_write()?;
             let applied = group::apply(&txn, operations, now)?;
             if !applied.changed && !unsynced {
                 txn.abort()?;
-                return Ok((applied, false));
+                return Ok((applied, Way::Nowhere));
+            }
+            if !unsynced && !operations.iter().any(Operation::is_awaited) {
+                // Nobody was told that it is durable: it goes to the device with what was.
+                journal::commit(txn)?;
+                return Ok((applied, Way::Held(QUIET_SETTLE_AFTER)));
             }
             journal::number_group(&txn, journal.next())?;
             if !unsynced && journal.takes(operations) {
                 journal.append(operations, now)?;
                 journal::commit(txn)?;
-                return Ok((applied, false));
+                return Ok((applied, Way::Held(SETTLE_AFTER)));
             }
             txn.set_quick_repair(shared.stats().bytes >= QUICK_REPAIR_FROM_BYTES);
             txn.commit()?;
             journal.passed();
-            Ok((applied, true))
+            Ok((applied, Way::Settled))
         })?;
-        if is_settled {
-            self.settled();
-        } else if self.journal.as_ref().is_some_and(Journal::is_needed) {
-            self.settle_at.get_or_insert_with(|| Instant::now() + SETTLE_AFTER);
+        match way {
+            Way::Nowhere => {}
+            Way::Settled => self.settled(),
+            Way::Held(after) => {
+                let at = Instant::now() + after;
+                self.settle_at = Some(self.settle_at.map_or(at, |earlier| earlier.min(at)));
+                self.is_behind = true;
+            }
         }
         Ok(applied)
     }
@@ -347,7 +373,8 @@ impl Writer {
             Ok((database, journal)) => {
                 self.reopen_at = None;
                 self.unsynced = true;
-                self.settle_at = journal.is_needed().then(|| Instant::now() + SETTLE_AFTER);
+                self.is_behind = journal.is_needed();
+                self.settle_at = self.is_behind.then(|| Instant::now() + SETTLE_AFTER);
                 self.journal = Some(journal);
                 self.shared.door.put(database);
                 Ok(())

@@ -111,6 +111,21 @@ fn the_database_takes_what_is_held_back_soon_and_frames_begin_again() {
 }
 
 #[test]
+fn what_nobody_waits_for_costs_no_sync() {
+    let disk = Disk::default();
+    let (store, _) = open_on(&disk);
+    let (commits, syncs) = (store.stats().commits, disk.syncs());
+    store.remember(record("here", 4));
+    durability::eventually(|| store.stats().commits > commits);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(disk.syncs(), syncs);
+    store.close();
+    let (store, recovered) = open_on(&disk);
+    assert_eq!(recovered.records.len(), 1, "a close keeps it");
+    store.close();
+}
+
+#[test]
 fn large_groups_and_what_finds_no_room_go_to_the_database_at_once() {
     let disk = Disk::default();
     let (store, _) = open_on(&disk);
