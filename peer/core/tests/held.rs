@@ -100,6 +100,22 @@ fn after_a_restart_the_outbox_is_what_no_round_has_covered() {
 }
 
 #[test]
+fn what_another_peer_has_fetched_leaves_the_outbox_without_waiting_for_the_next_round() {
+    let mut network = linked(2);
+    network.kill(1);
+    network.run_for(SECOND);
+    for token in 0..2000 {
+        network.submit(0, token, token.to_le_bytes().to_vec());
+    }
+    network.kill(0);
+    network.start(0);
+    network.start(1);
+    network.run_until(20 * SECOND, "all is there", |network| network.nodes[1].disk.held.len() == 2000);
+    let took = network.run_until(20 * SECOND, "it was asked", |network| outbox(network, 0) == 0);
+    assert!(took < 2 * SECOND, "{took:?}");
+}
+
+#[test]
 fn a_peer_is_caught_up_when_it_has_what_others_had_at_its_start() {
     let mut network = linked(3);
     network.kill(2);

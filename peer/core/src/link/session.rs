@@ -171,6 +171,8 @@ pub(crate) struct Session {
     pub(crate) heard: Time,
     pub(crate) heard_wall: WallTime,
     pub(crate) rtt: Rtt,
+    /// It wanted something in its last round of reconciliation.
+    pub(crate) fetches: bool,
     pub(crate) bulk: Bulk,
     /// The other side can be dialled, as far as its record says.
     pub(crate) reachable: bool,
@@ -234,6 +236,7 @@ impl Session {
             heard: time,
             heard_wall: wall,
             rtt: Rtt::default(),
+            fetches: false,
             bulk: Bulk::default(),
             reachable: true,
             stood: false,

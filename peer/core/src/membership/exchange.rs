@@ -195,7 +195,7 @@ impl Exchange {
     }
 
     /// All news collected so far, packed into frames: of peers that leave, and of all others.
-    pub(crate) fn take_news(&mut self) -> (Vec<Vec<Arc<SignedRecord>>>, Vec<Vec<Arc<SignedRecord>>>) {
+    pub(crate) fn take_news(&mut self) -> (Frames, Frames) {
         let news = std::mem::take(&mut self.news).into_values();
         let (leaving, staying): (Vec<_>, Vec<_>) = news.partition(|record| record.record.leaving);
         (pack(leaving.into_iter()), pack(staying.into_iter()))
@@ -221,6 +221,9 @@ impl Exchange {
         self.asked.remove(&link);
     }
 }
+
+/// Records in lists that each fit a frame.
+type Frames = Vec<Vec<Arc<SignedRecord>>>;
 
 /// What two peers know of each other's records.
 pub(crate) struct Difference {
@@ -272,8 +275,8 @@ pub(crate) fn compare<'a>(
 }
 
 /// Packs records into lists that each fit a frame.
-pub(crate) fn pack(records: impl Iterator<Item = Arc<SignedRecord>>) -> Vec<Vec<Arc<SignedRecord>>> {
-    let mut frames: Vec<Vec<Arc<SignedRecord>>> = Vec::new();
+pub(crate) fn pack(records: impl Iterator<Item = Arc<SignedRecord>>) -> Frames {
+    let mut frames = Frames::new();
     let mut bytes = 0;
     for record in records {
         let length = record.signed.len() + record.signature.len() + record.certificate.len() + 16;

@@ -40,6 +40,9 @@ impl Peer {
                 self.sync.enqueue(round.peer);
             } else if side == Side::Own && round.fell_silent() {
                 self.enqueue_random();
+            } else if side == Side::Answer && self.has_fetched(&round) && self.outbox.len() > 0 {
+                // It has come to the end of what it lacked: an own round with it learns that, and the outbox is confirmed.
+                self.sync.enqueue(round.peer);
             }
         }
         if let Some(link) = self.sync.nearly_over() {
@@ -59,6 +62,12 @@ impl Peer {
         }
         self.timers.clear(Timer::SyncRound);
         self.set_opt(Timer::SyncRound, self.sync.next_timeout());
+    }
+
+    /// Whether a peer that has fetched in its rounds lately wanted nothing in this one.
+    fn has_fetched(&mut self, round: &Round) -> bool {
+        let Some(session) = self.links.of_mut(&round.peer) else { return false };
+        std::mem::replace(&mut session.fetches, round.sent > 0) && round.sent == 0
     }
 
     fn open_round(&mut self, link: LinkId, now: Now) {
