@@ -11,6 +11,7 @@ pub mod effects;
 pub mod log;
 pub mod metrics;
 pub mod node;
+mod random;
 pub mod run;
 pub mod store;
 pub mod tls;

@@ -27,7 +27,7 @@ pub(super) fn migrate(database: &Database, found: u64, file: &Path) -> Result<()
     }
     {
         let mut meta = txn.open_table(META)?;
-        meta.insert(META_STORE, rand::random::<u64>())?;
+        meta.insert(META_STORE, crate::random::number())?;
         meta.insert(META_SCHEMA, SCHEMA)?;
     }
     txn.commit()?;

@@ -28,6 +28,7 @@ use super::schema::{
 };
 use super::{buckets, migrate, records};
 use crate::clock::wall_now;
+use crate::random;
 
 /// The database in a state directory.
 pub(super) const DATABASE_FILE: &str = "store.redb";
@@ -287,7 +288,7 @@ fn lay_out(database: &Database) -> Result<(), Broken> {
     {
         let mut meta = txn.open_table(META)?;
         meta.insert(META_SCHEMA, SCHEMA)?;
-        meta.insert(META_STORE, rand::random::<u64>())?;
+        meta.insert(META_STORE, random::number())?;
     }
     txn.open_table(LOG)?;
     txn.open_table(IDS)?;

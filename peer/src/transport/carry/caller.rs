@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rand::Rng as _;
 use sorcha_proto::v1::{ExchangeRequest, ExchangeResponse};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::pipe::{Carried, Pipe, Segment, pipe};
 use super::{SEGMENT_BYTES_MAX, SESSION_BYTES, WAIT_MAX};
+use crate::random;
 
 /// A call that is to be answered at once, at most.
 const CALL_WITHIN: Duration = Duration::from_secs(10);
@@ -32,7 +32,7 @@ pub(in crate::transport) trait Carrier: Send + Sync + 'static {
 
 /// Opens a carried connection: its first call is answered when this returns.
 pub(in crate::transport) async fn open(carrier: impl Carrier) -> Result<Carried, String> {
-    let session = Bytes::copy_from_slice(&rand::rng().random::<[u8; SESSION_BYTES]>());
+    let session = Bytes::copy_from_slice(&random::bytes::<SESSION_BYTES>());
     let opening = ExchangeRequest { session: session.clone(), opens: true, ..Default::default() };
     match timeout(CALL_WITHIN, carrier.call(opening)).await {
         Ok(answer) => {
@@ -158,5 +158,5 @@ impl<C: Carrier> Caller<C> {
 
 /// Between half of it and all.
 fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(rand::rng().random_range(0.5..1.0))
+    pause.mul_f64(0.5 + random::share() / 2.0)
 }
