@@ -23,7 +23,7 @@ use crate::types::{Address, LinkId, Now, OpId, PeerId, Time};
 /// with 8 a network of 1,000 that starts reads each record eight times.
 const NEWS_LINKS: usize = 4;
 /// Records of peers that leave go to this many, for no exchange tells of them: with 12 copies six in a million are missed
-/// (e^-12; with 8 the soak found one peer in 300 networks that missed one).
+/// (e^-12; with 8 the soak found one peer in 150 networks that missed one).
 const FAREWELL_LINKS: usize = 12;
 /// Changes of the roster and of links are answered by dials after this pause, so that a burst of them costs one
 /// look at the whole roster. Well below two round trips of a WAN, which a dial takes. Guess.
