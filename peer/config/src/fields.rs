@@ -139,7 +139,7 @@ pub const FIELDS: &[Field] = &[
         "bootstrap.addresses",
         Kind::Destinations,
         "[]",
-        "Peers to begin with, resolved again at every attempt. The own address among them is recognised and skipped.",
+        "Peers to begin with, resolved again at every attempt. The own address among them is recognised and skipped. A link that the grid does not ask for ends once the peer has those that it asks for, so the few peers named here need no room for links to all.",
     ),
     field(
         "discovery.refreshInterval",

@@ -240,6 +240,17 @@ pub struct SignedRecord {
     pub certificate: Bytes,
 }
 
+impl SignedRecord {
+    /// Whether it says nothing that `old` of the same peer does not, and comes so much later by its peer's clock as a peer renews its
+    /// record by itself.
+    pub(crate) fn only_renews(&self, old: &Self, refresh_ms: u64) -> bool {
+        let (new, before) = (&self.record, &old.record);
+        let later = new.sequence.saturating_sub(before.sequence) >= refresh_ms;
+        let as_before = Record { sequence: new.sequence, ..before.clone() };
+        later && *new == as_before && self.certificate == old.certificate
+    }
+}
+
 /// SHA-256 of (peer, incarnation, sequence), the numbers as 8 bytes little-endian each: a record as a summand of the digest
 /// that a `RecordsRequest` carries.
 pub fn mark(peer: &PeerId, record: &Record) -> TxId {

@@ -255,7 +255,7 @@ impl Peer {
             Input::BadFrame { link, error } => self.fault(link, error),
             Input::Addresses { addresses } => self.readdressed(addresses, now),
             Input::Bootstrap { addresses } => {
-                self.bootstrap.replace(addresses);
+                self.begin_with(addresses);
                 self.set(Timer::Dial, now.time);
             }
             Input::Drain { leaving, leave } => self.drain(leaving, leave, now),
@@ -290,7 +290,7 @@ impl Peer {
             match timer {
                 Timer::Dial => self.dial(now),
                 Timer::Liveness => self.check_liveness(at, now),
-                Timer::News => self.spread_news(),
+                Timer::News => self.spread_news(now),
                 Timer::Exchange => self.exchange_records(now),
                 Timer::Acks => self.send_acks(now),
                 Timer::Resend => self.resend(now),

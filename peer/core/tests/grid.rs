@@ -61,3 +61,14 @@ fn a_fifth_of_the_frames_lost_does_not_keep_anyone_out() {
     network
         .run_until(60 * SECOND, "all hold all", |network| ids.iter().all(|id| network.holders(id) == PEERS));
 }
+
+#[test]
+fn a_member_whose_link_was_lost_is_not_forgotten_because_nobody_here_needs_it() {
+    let mut network = grid();
+    network.run_for(20 * SECOND);
+    network.break_all();
+    network.run_for(90 * SECOND);
+    let forgotten: usize =
+        network.nodes.iter().map(|node| node.count(|event| matches!(event, Event::PeerLeft { .. }))).sum();
+    assert_eq!(forgotten, 0, "members that live were forgotten");
+}

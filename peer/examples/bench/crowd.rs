@@ -14,8 +14,8 @@ use crate::client::{self, Client};
 
 /// Trust domain of all measurements.
 const DOMAIN: &str = "bench.example";
-/// Peers that everybody begins with.
-const BOOTSTRAP: usize = 3;
+/// Peers that everybody begins with, where nothing else is said: the first ones.
+const BOOTSTRAP: std::ops::Range<usize> = 0..3;
 /// Where ports are looked for.
 const PORTS_FROM: u16 = 20_000;
 const PORTS_TO: u16 = 32_000;
@@ -36,16 +36,22 @@ pub(crate) struct Place {
 pub(crate) struct Crowd {
     program: PathBuf,
     directories: Vec<PathBuf>,
+    ports: Vec<u16>,
 }
 
 impl Crowd {
     /// Certificates and configurations for so many peers.
     pub(crate) fn prepare(place: &Place, peers: usize) -> Result<Self> {
-        Self::prepare_with(place, peers, &json!({}))
+        Self::prepare_with(place, peers, |_| BOOTSTRAP.collect(), &json!({}))
     }
 
-    /// The same with this as `discovery`.
-    pub(crate) fn prepare_with(place: &Place, peers: usize, discovery: &Value) -> Result<Self> {
+    /// The same with these to begin with for each, and this as `discovery`.
+    pub(crate) fn prepare_with(
+        place: &Place,
+        peers: usize,
+        bootstrap: impl Fn(usize) -> Vec<usize>,
+        discovery: &Value,
+    ) -> Result<Self> {
         let now = Timestamp::now();
         let authority = Authority::generate(DOMAIN, now, SignedDuration::from_hours(24))?;
         let ports = free_ports(peers)?;
@@ -57,6 +63,8 @@ impl Crowd {
             let uri = SpiffeId::new(DOMAIN, "bench", &name)?;
             let issued = authority.issue(&IssueRequest::new(uri, now))?;
             files::write_identity(&directory.join("tls"), &issued, authority.certificate_pem())?;
+            let bootstrap: Vec<String> =
+                bootstrap(peer).into_iter().filter(|peer| *peer < peers).map(address).collect();
             let config = json!({
                 "configVersion": 1, "networkId": "bench", "trustDomain": DOMAIN, "name": name,
                 "listen": {
@@ -67,12 +75,17 @@ impl Crowd {
                 "state": { "directory": directory.join("state") },
                 "log": { "level": "warn" },
                 "discovery": discovery,
-                "bootstrap": { "addresses": (0..BOOTSTRAP.min(peers)).map(address).collect::<Vec<_>>() },
+                "bootstrap": { "addresses": bootstrap },
             });
             std::fs::write(config_of(&directory), config.to_string())?;
             directories.push(directory);
         }
-        Ok(Self { program: place.program.clone(), directories })
+        Ok(Self { program: place.program.clone(), directories, ports })
+    }
+
+    /// Takes a peer's place: whoever connects is never answered.
+    pub(crate) fn mute(&self, peer: usize) -> Result<std::net::TcpListener> {
+        Ok(std::net::TcpListener::bind(("127.0.0.1", self.ports[peer]))?)
     }
 
     /// Runs one peer as the shipping program.

@@ -1,9 +1,10 @@
 //! Many peers in one process, made of the parts that ship.
 //!
-//! Speaks lines: `status` is answered by how the peers are linked, `log` by what they have received since the last `log`:
+//! Speaks lines: `status` is answered by how the peers are linked and how many dials have failed, `log` by what they have received since the last `log`:
 //! `[id prefix, peer of this process, Unix time in us]`. Ends with its standard input.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, Result, anyhow};
@@ -26,6 +27,9 @@ use crate::figures::now_us;
 const STARTS_AT_ONCE: usize = 8;
 
 type Received = Arc<Mutex<Vec<(u64, usize, u64)>>>;
+
+/// Dials of all peers that came to nothing.
+static DIALS_FAILED: AtomicU64 = AtomicU64::new(0);
 
 pub(crate) async fn run(directories: &[PathBuf]) -> Result<()> {
     let received = Received::default();
@@ -57,6 +61,9 @@ async fn follow(node: NodeHandle, number: usize, received: Received) {
             Ok(event) => {
                 if let Event::Received { id, .. } = &event.event {
                     received.lock().expect("no holder panics").push((id.prefix(), number, now_us()));
+                }
+                if let Event::DialFailed { .. } = &event.event {
+                    DIALS_FAILED.fetch_add(1, Ordering::Relaxed);
                 }
             }
             Err(RecvError::Lagged(missed)) => tracing::error!("{missed} events of a peer are missed"),
@@ -104,5 +111,6 @@ async fn status(nodes: &[NodeHandle]) -> Result<serde_json::Value> {
     Ok(json!({
         "peers": nodes.len(), "online": online, "knownMin": known.iter().min(), "linkedMin": linked.iter().min(),
         "linkedMax": linked.iter().max(), "linked": linked.iter().sum::<usize>(),
+        "knownMax": known.iter().max(), "dialsFailed": DIALS_FAILED.load(Ordering::Relaxed),
     }))
 }

@@ -6,6 +6,7 @@
 
 mod client;
 mod crowd;
+mod discovery;
 mod figures;
 mod host;
 mod outbox;
@@ -45,6 +46,8 @@ enum Command {
     Outbox(outbox::Args),
     /// A steady load over five peers, and the largest that holds
     Throughput(throughput::Args),
+    /// How soon peers find each other, and forget those that are gone
+    Discovery(discovery::Args),
     /// A network of very many peers on this machine: links, reach, memory
     Thousand(thousand::Args),
     /// Some peers in this process (started by the others)
@@ -74,6 +77,7 @@ fn main() -> Result<()> {
             Command::Submit(args) => submit::run(&place, args).await?,
             Command::Outbox(args) => outbox::run(&place, args).await?,
             Command::Throughput(args) => throughput::run(&place, args).await?,
+            Command::Discovery(args) => discovery::run(&place, args).await?,
             Command::Thousand(args) => thousand::run(&place, args).await?,
             Command::Host { .. } => unreachable!("handled above"),
         };

@@ -45,3 +45,35 @@ fn a_hundred_and_one_know_each_other_within_half_a_minute() {
     let known = known(101, 1, 2 * SECOND, 30 * SECOND);
     assert!(known.iter().all(|known| *known == 100), "{known:?}");
 }
+
+#[test]
+fn a_network_begins_with_one_address_that_has_room_for_a_part_of_it() {
+    const PEERS: usize = 200;
+    const LINKS_MAX: usize = 100;
+    let mut settings = Settings::default();
+    settings.config.links_max = LINKS_MAX;
+    let mut world = World::new(settings);
+    for peer in 0..PEERS {
+        world.add((peer > 0).then_some(0).into_iter().collect());
+    }
+    for peer in 0..PEERS {
+        world.run_until(world.now().max(5 * SECOND * peer as u64 / PEERS as u64));
+        world.start(peer, &Known::default());
+    }
+    let mut seed_links = 0;
+    for _ in 0..120 {
+        world.run_until(world.now() + SECOND);
+        let status = |peer: usize| world.machines()[peer].core.as_ref().expect("it runs").status();
+        seed_links = status(0).peers_linked;
+        if (0..PEERS).all(|peer| status(peer).peers_known == PEERS - 1) {
+            world.run_until(world.now() + 30 * SECOND);
+            let links = |peer: usize| world.machines()[peer].core.as_ref().unwrap().status().peers_linked;
+            let mean = (0..PEERS).map(links).sum::<usize>() / PEERS;
+            assert!(links(0) < mean * 3 / 2, "the address keeps {} links, the mean is {mean}", links(0));
+            return;
+        }
+    }
+    let known = |peer: usize| world.machines()[peer].core.as_ref().unwrap().status().peers_known;
+    let known: Vec<_> = (0..PEERS).map(known).collect();
+    panic!("not all know all after two minutes, {seed_links} links at the address: {known:?}");
+}

@@ -38,7 +38,7 @@ fn unfinished(address: &Address, what: &str) -> DialError {
     DialError::Unfinished(format!("connect to {address}: {what}"))
 }
 
-/// Dials within [`DIAL_WITHIN`], down the ladder; where a link comes of it, it runs on its own.
+/// Dials within [`DIAL_WITHIN`], down the ladder as long as somebody answers; where a link comes of it, it runs on its own.
 pub(super) async fn dial(
     inner: &Arc<Inner>,
     opened: Opened,
@@ -70,7 +70,12 @@ pub(super) async fn dial(
                 return Ok(());
             }
             Ok(Err(error)) => error,
-            Err(_) => unfinished(address, &format!("timed out after {} s", began.elapsed().as_secs())),
+            // Silence may be of a busy peer, which more connections at once make no less busy: the next dial tries below.
+            Err(_) => {
+                inner.ladder.silent(address, *rung);
+                let error = unfinished(address, &format!("timed out after {} s", began.elapsed().as_secs()));
+                return Err(failed.map_or(error.clone(), |first| and_below(first, *rung, &error)));
+            }
         };
         // Another peer is another peer on each rung, and where nobody listens nobody does. A certificate that is not a
         // peer's may be of somebody on the way, who ends TLS: below it the peer's own is seen.

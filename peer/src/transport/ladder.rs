@@ -65,6 +65,14 @@ impl Ladder {
         self.step_down(address, rung);
     }
 
+    /// Nothing came of this rung in time. Dials begin with the next one for a while; where it was the last, with the first.
+    pub(super) fn silent(&self, address: &Address, rung: Rung) {
+        match RUNGS.into_iter().find(|lower| *lower > rung) {
+            Some(lower) => self.step_down(address, lower),
+            None => drop(self.lock().remove(address)),
+        }
+    }
+
     /// A link of this rung ended; `broke`: neither side had closed it.
     pub(super) fn ended(&self, address: &Address, rung: Rung, lived: Duration, broke: bool) {
         if broke && lived < HOLDS_AFTER {
@@ -134,6 +142,17 @@ mod tests {
         ladder.ended(&address, Rung::Rest, SECOND, true);
         assert_eq!(ladder.plan(&address), [Rung::Rest], "there is none below");
         ladder.ended(&address, Rung::Stream, 11 * SECOND, true);
+        assert_eq!(ladder.plan(&address), RUNGS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_leads_down_and_from_the_last_rung_up_again() {
+        let (ladder, address) = (Ladder::new(45 * SECOND), Address::new("a:1"));
+        ladder.silent(&address, Rung::Stream);
+        assert_eq!(ladder.plan(&address), [Rung::Exchange, Rung::Rest]);
+        ladder.silent(&address, Rung::Exchange);
+        assert_eq!(ladder.plan(&address), [Rung::Rest]);
+        ladder.silent(&address, Rung::Rest);
         assert_eq!(ladder.plan(&address), RUNGS);
     }
 

@@ -1,6 +1,8 @@
 //! Accepting: TCP or a carried connection, TLS under a deadline and a bound, then gRPC and REST on the same port.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,9 +20,9 @@ use sorcha_peer_core::types::{Address, PeerId};
 use sorcha_proto::v1::peer_link_server::{PeerLink, PeerLinkServer};
 use sorcha_proto::v1::{ExchangeRequest, ExchangeResponse, Frame};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
-use tokio_rustls::{TlsAcceptor, TlsStream};
+use tokio_rustls::{TlsAcceptor, TlsStream, server};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -30,14 +32,23 @@ use super::Inner;
 use super::carry::{self, EXCHANGE_PATH, Incoming, Refused, Sessions};
 use super::io::{Fault, Held, PeerInfo, PeerStream, Visitor, plain};
 use super::link::Outgoing;
+use super::lobby::{Guest, Lobby};
 use super::places::{Place, Places, source};
 use super::settings;
 use super::socket::Socket;
 
-/// Handshakes under way at most; further connections wait in the kernel's backlog.
-const HANDSHAKES_MAX: usize = 256;
-/// Handshakes under way from one source: half of all, so that nobody alone keeps the others waiting.
-const HANDSHAKES_PER_SOURCE_MAX: usize = HANDSHAKES_MAX / 2;
+/// Connections without a handshake at most. Guess: as many as the kernel's backlog holds.
+const LOBBY_MAX: usize = 1024;
+/// Those of one source, so that nobody alone keeps the others waiting.
+const LOBBY_PER_SOURCE_MAX: usize = 128;
+/// Handshakes that have a turn: as many are done in a round trip, which at 300 ms makes 200 a second. More at once would only
+/// make each take longer.
+const TURNS: usize = 64;
+/// Whoever takes longer than this for its part of a handshake goes on without a turn. Guess: a round trip around the world and a
+/// lost segment.
+const TURN_WITHIN: Duration = Duration::from_secs(1);
+/// Connections that are through and not yet served.
+const CONNECTIONS_WAITING_MAX: usize = 64;
 /// Connections of one peer: a link, its successor while it is replaced, a few REST calls (guess).
 const CONNECTIONS_PER_PEER_MAX: usize = 8;
 /// Connections of those who show no certificate, at most: the calls of carried connections whose TLS somebody on the way has ended.
@@ -54,8 +65,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until the transport stops. Ends when all connections have ended.
 pub(super) async fn serve(inner: Arc<Inner>, listener: TcpListener, rest: Router) {
-    let (connections, incoming) = mpsc::channel(HANDSHAKES_MAX);
-    let (carried, arriving) = mpsc::channel(HANDSHAKES_MAX);
+    let (connections, incoming) = mpsc::channel(CONNECTIONS_WAITING_MAX);
+    let (carried, arriving) = mpsc::channel(CONNECTIONS_WAITING_MAX);
     let accepting = tokio::spawn(accept(Arc::clone(&inner), listener, arriving, connections));
     let sessions = Arc::new(Sessions::new(carried, inner.links_max + CONNECTIONS_SPARE));
     let links = PeerLinkServer::new(Service { inner: Arc::clone(&inner), sessions: Arc::clone(&sessions) })
@@ -91,8 +102,8 @@ async fn accept(
     mut arriving: mpsc::Receiver<Incoming>,
     connections: mpsc::Sender<std::io::Result<PeerStream>>,
 ) {
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
-    let sources = Places::new(HANDSHAKES_PER_SOURCE_MAX);
+    let lobby = Arc::new(Lobby::new(LOBBY_MAX, TURNS));
+    let sources = Places::new(LOBBY_PER_SOURCE_MAX);
     let doorkeeper = Arc::new(Doorkeeper {
         connections,
         slots: Arc::new(Semaphore::new(inner.links_max + CONNECTIONS_SPARE)),
@@ -102,7 +113,6 @@ async fn accept(
     });
     let inner = &doorkeeper.inner;
     loop {
-        let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted.map(|(tcp, remote)| {
                 // Where it fails the connection is broken, and so its handshake.
@@ -124,13 +134,13 @@ async fn accept(
         };
         let place = match source(remote.ip()).map(|source| sources.take(&source)) {
             Some(None) => {
-                tracing::debug!(%remote, "a connection is refused: its source has too many handshakes under way");
+                tracing::debug!(%remote, "a connection is refused: its source has {LOBBY_PER_SOURCE_MAX} without a handshake already");
                 continue;
             }
             Some(place) => place,
             None => None,
         };
-        tokio::spawn(Arc::clone(&doorkeeper).meet(socket, remote, permit, place));
+        tokio::spawn(Arc::clone(&doorkeeper).meet(socket, remote, lobby.enter(), place));
     }
 }
 
@@ -145,23 +155,46 @@ struct Doorkeeper {
 }
 
 impl Doorkeeper {
-    /// A handshake, with its place among those under way, and what follows.
+    /// A handshake, and what follows.
     async fn meet(
         self: Arc<Self>,
         socket: Socket,
         remote: SocketAddr,
-        permit: OwnedSemaphorePermit,
+        guest: Guest,
         place: Option<Place<IpAddr>>,
     ) {
         let within = self.inner.patience.handshake;
-        let acceptor = TlsAcceptor::from(Arc::clone(&self.inner.tls.current().server));
-        let shaken = timeout(within, acceptor.accept(socket)).await;
-        drop((permit, place));
+        let shaken = tokio::select! {
+            shaken = timeout(within, self.shake(socket, &guest)) => shaken,
+            () = guest.turned_away() => {
+                tracing::debug!(%remote, "a connection is refused: {LOBBY_MAX} have come after it");
+                return;
+            }
+        };
+        drop((guest, place));
         match shaken.map(|shaken| shaken.map_err(|error| Fault::of(&error))) {
             Ok(Ok(tls)) => self.admit(TlsStream::Server(tls), remote).await,
             Ok(Err(Fault::Untrusted(why))) => tracing::info!(%remote, "a connection is refused: {why}"),
             Ok(Err(Fault::Broken(why))) => tracing::debug!(%remote, "a handshake failed: {why}"),
             Err(_) => tracing::debug!(%remote, "a handshake took longer than {within:?}"),
+        }
+    }
+
+    async fn shake(&self, socket: Socket, guest: &Guest) -> std::io::Result<server::TlsStream<Socket>> {
+        // Whoever says nothing waits for no turn.
+        socket.heard().await?;
+        let turn = guest.turn().await;
+        if socket.is_closed() {
+            return Err(std::io::Error::new(ErrorKind::UnexpectedEof, "the other side has gone before it"));
+        }
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.inner.tls.current().server));
+        let mut shaken = pin!(acceptor.accept(socket));
+        match timeout(TURN_WITHIN, &mut shaken).await {
+            Ok(shaken) => shaken,
+            Err(_) => {
+                drop(turn);
+                shaken.await
+            }
         }
     }
 

@@ -13,6 +13,7 @@ mod io;
 mod ladder;
 mod link;
 mod listener;
+mod lobby;
 mod pace;
 mod places;
 mod queue;

@@ -11,8 +11,9 @@ pub(super) const CALL_BYTES_MAX: usize = super::carry::SEGMENT_BYTES_MAX + 1024;
 /// HTTP/2 window of a stream and of a connection. So much may be on its way ahead of an urgent frame, so it is
 /// small: 256 KiB is 20 ms at 100 Mbit/s, and at 60 ms round trip still lets 4 MB/s of bulk through one link.
 pub(super) const WINDOW_BYTES: u32 = 256 * 1024;
-/// HTTP/2 pings on a silent connection; the core's own pings come sooner, these find connections without a link.
-pub(super) const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
+/// HTTP/2 pings on a connection that is silent for so long. The core's own pings come sooner, so that a link costs none of these: they
+/// find connections without a link.
+pub(super) const KEEPALIVE_EVERY: Duration = Duration::from_secs(60);
 /// Until an unanswered HTTP/2 ping ends the connection.
 pub(super) const KEEPALIVE_WITHIN: Duration = Duration::from_secs(20);
 /// Headers of a request at most; ours have about 300 bytes.

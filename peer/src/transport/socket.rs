@@ -4,8 +4,9 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use futures::FutureExt as _;
 use sorcha_peer_core::event::Rung;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::carry::Carried;
@@ -23,6 +24,26 @@ impl Socket {
         match self {
             Self::Tcp(_) => Rung::Stream,
             Self::Carried(_, rung) => *rung,
+        }
+    }
+
+    /// Waits until the other side has said something, or has gone.
+    pub(super) async fn heard(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.readable().await,
+            // It was opened by what it says.
+            Self::Carried(..) => Ok(()),
+        }
+    }
+
+    /// Whether the other side has closed.
+    pub(super) fn is_closed(&self) -> bool {
+        match self {
+            Self::Tcp(socket) => {
+                let ready = socket.ready(Interest::READABLE).now_or_never();
+                ready.is_some_and(|ready| ready.is_ok_and(|ready| ready.is_read_closed()))
+            }
+            Self::Carried(..) => false,
         }
     }
 }

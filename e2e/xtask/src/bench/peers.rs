@@ -47,7 +47,7 @@ const fn least(at: &'static str, what: &'static str, least: f64) -> Bar {
     Bar { at, what, limit: Limit::Least(least) }
 }
 
-pub(super) const BENCHES: [Bench; 5] = [
+pub(super) const BENCHES: [Bench; 6] = [
     Bench {
         name: "submit",
         about: "durable acknowledgements a second of one peer, at 1, 16 and 256 clients",
@@ -68,6 +68,18 @@ pub(super) const BENCHES: [Bench; 5] = [
             most("/steady/p99Ms", "to all peers, p99 ms", 250.0),
             most("/steady/missing", "not at all peers", 0.0),
             most("/steady/refused", "refused", 0.0),
+        ],
+    },
+    Bench {
+        name: "discovery",
+        about: "100 real peers find each other, one finds its way in, half of them is killed and forgotten",
+        args: &["discovery"],
+        bars: &[
+            most("/mutualAfterLastListensS", "all know all, s after the last listens", 5.0),
+            most("/bootstrapS", "one more is linked, s after its start", 1.0),
+            most("/bootstrapTwoOfThreeDeadS", "the same with two of three addresses dead, s", 10.0),
+            most("/forgottenAfterS", "the killed half is forgotten by all, s", 60.0),
+            most("/livingForgotten", "living peers that were forgotten", 0.0),
         ],
     },
     Bench {
@@ -138,7 +150,7 @@ mod tests {
         assert!(verdict(json!({ "perSecond": 10_001 })).unwrap());
         assert!(!verdict(json!({ "perSecond": 9_999 })).unwrap());
         assert!(verdict(json!({})).is_err());
-        let memory = judge(&BENCHES[3], &json!({ "memoryMiB": { "peak": null } })).unwrap();
+        let memory = judge(&BENCHES[4], &json!({ "memoryMiB": { "peak": null } })).unwrap();
         assert!(!memory[0].0.limit.holds(memory[0].1));
     }
 }

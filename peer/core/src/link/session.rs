@@ -178,6 +178,10 @@ pub(crate) struct Session {
     pub(crate) reachable: bool,
     /// It stood for its peer at some time.
     pub(crate) stood: bool,
+    /// It was opened by an address of the configuration, not because the grid asked for it.
+    pub(crate) visit: bool,
+    /// Its end was said because the grid asks for no link between the two.
+    pub(crate) unused: bool,
     /// What it stores is durable: it counts as a holder.
     pub(crate) keeps: bool,
     /// How bodies may travel to it beside plain; none until it has said hello.
@@ -240,6 +244,8 @@ impl Session {
             bulk: Bulk::default(),
             reachable: true,
             stood: false,
+            visit: false,
+            unused: false,
             keeps: true,
             codings: Codings::NONE,
             refers_from: None,
@@ -257,12 +263,18 @@ impl Session {
 
     /// Numbers a message and lets the acknowledgements ride along. Bodies travel as the other side reads them.
     pub(crate) fn stamp(&mut self, message: Message) -> Frame {
-        // A pong is its ping's acknowledgement, and nobody waits for one of a pong.
-        let sequence = if matches!(message, Message::Ack | Message::Ping { .. } | Message::Pong { .. }) {
-            0
-        } else {
-            self.sent += 1;
-            self.sent
+        // A pong is its ping's acknowledgement, and nobody waits for one of a pong. A request for records is answered by records, and
+        // the next exchange finds what was lost.
+        let sequence = match message {
+            Message::Ack
+            | Message::Ping { .. }
+            | Message::Pong { .. }
+            | Message::RecordsRequest { .. }
+            | Message::Records { .. } => 0,
+            _ => {
+                self.sent += 1;
+                self.sent
+            }
         };
         let (ack, ack_bits) = self.acks.report();
         Frame { sequence, ack, ack_bits, message: message.for_reader_of(self.codings) }

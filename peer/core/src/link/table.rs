@@ -104,6 +104,11 @@ impl Links {
         reached
     }
 
+    /// Peers whose standing link was opened by an address of the configuration, by id.
+    pub(crate) fn visited(&self) -> Vec<PeerId> {
+        self.standing().filter(|session| session.visit).map(|session| session.peer.id).collect()
+    }
+
     /// Links that were dialled and have not said hello yet.
     pub(crate) fn greeting_dialled(&self) -> usize {
         let greeting = self.greeting.iter().filter_map(|link| self.sessions.get(link));

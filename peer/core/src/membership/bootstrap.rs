@@ -1,4 +1,5 @@
-//! The configured addresses: dialled until somebody is linked there, for as long as the peer lives.
+//! The configured addresses: ways into the network, dialled until somebody is linked there, and again whenever nobody known is
+//! there any more. Links that the grid asks for are none of theirs: thousands begin with the same few.
 
 use rand_chacha::ChaCha8Rng;
 
@@ -31,10 +32,14 @@ pub(crate) struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// Takes a new list; what is known of addresses that stay is kept.
-    pub(crate) fn replace(&mut self, addresses: Vec<Address>) {
+    /// Takes a new list, to begin with one that `lot` chooses: not all peers of a network begin with the same. What is known of
+    /// addresses that stay is kept.
+    pub(crate) fn replace(&mut self, mut addresses: Vec<Address>, lot: u64) {
         let mut old = std::mem::take(&mut self.seeds);
-        for address in addresses.into_iter().take(ADDRESSES_MAX) {
+        addresses.truncate(ADDRESSES_MAX);
+        let first = lot % addresses.len().max(1) as u64;
+        addresses.rotate_left(first as usize);
+        for address in addresses {
             if self.seeds.iter().any(|seed| seed.address == address) {
                 continue;
             }
@@ -44,17 +49,26 @@ impl Bootstrap {
         }
     }
 
-    /// Addresses to be dialled now; each counts as being dialled from here on.
+    /// A peer says that these are its own: where nobody was met yet, it is taken to be the one there.
+    pub(crate) fn claimed(&mut self, addresses: &[Address], peer: &PeerId) {
+        for seed in &mut self.seeds {
+            if seed.found == Found::Nobody && addresses.contains(&seed.address) {
+                seed.found = Found::Peer(*peer);
+            }
+        }
+    }
+
+    /// Addresses to be dialled now; each counts as being dialled from here on. `settled`: no way to this peer is looked for.
     pub(crate) fn due(
         &mut self,
         now: Time,
         slots: usize,
         own: &[Address],
-        linked: impl Fn(&PeerId) -> bool,
+        settled: impl Fn(&PeerId) -> bool,
     ) -> Vec<Address> {
         let mut due = Vec::new();
         for seed in &mut self.seeds {
-            if due.len() < slots && seed.is_open(own, &linked) && seed.retry.next() <= now {
+            if due.len() < slots && seed.is_open(own, &settled) && seed.retry.next() <= now {
                 seed.dialling = true;
                 due.push(seed.address.clone());
             }
@@ -63,8 +77,8 @@ impl Bootstrap {
     }
 
     /// When the next address is to be dialled.
-    pub(crate) fn next(&self, own: &[Address], linked: impl Fn(&PeerId) -> bool) -> Option<Time> {
-        self.seeds.iter().filter(|seed| seed.is_open(own, &linked)).map(|seed| seed.retry.next()).min()
+    pub(crate) fn next(&self, own: &[Address], settled: impl Fn(&PeerId) -> bool) -> Option<Time> {
+        self.seeds.iter().filter(|seed| seed.is_open(own, &settled)).map(|seed| seed.retry.next()).min()
     }
 
     /// The address answered as this peer.
@@ -110,10 +124,10 @@ impl Bootstrap {
 }
 
 impl Seed {
-    fn is_open(&self, own: &[Address], linked: impl Fn(&PeerId) -> bool) -> bool {
+    fn is_open(&self, own: &[Address], settled: impl Fn(&PeerId) -> bool) -> bool {
         let settled = match &self.found {
             Found::Nobody => false,
-            Found::Peer(peer) => linked(peer),
+            Found::Peer(peer) => settled(peer),
             Found::Myself => true,
         };
         !settled && !self.dialling && !own.contains(&self.address)
@@ -132,7 +146,7 @@ mod tests {
         let (me, other) = (PeerId::of_uri("me"), PeerId::of_uri("other"));
         let mut bootstrap = Bootstrap::default();
         let addresses = ["a:1", "b:1", "self:1", "mine:1"].map(Address::new);
-        bootstrap.replace(addresses.to_vec());
+        bootstrap.replace(addresses.to_vec(), 4);
         let own = [Address::new("mine:1")];
         let mut now = Time::ZERO;
         assert_eq!(bootstrap.due(now, 9, &own, |_| false), addresses[..3]);
@@ -144,5 +158,18 @@ mod tests {
         assert_eq!(bootstrap.due(now, 9, &own, |peer| *peer == other), addresses[1..2]);
         bootstrap.failed(&addresses[1], now, &mut rng);
         assert_eq!(bootstrap.due(now, 9, &own, |_| false), addresses[..1], "its peer is linked no longer");
+    }
+
+    #[test]
+    fn peers_begin_with_different_addresses_and_ask_nobody_for_whom_they_know() {
+        let addresses = ["a:1", "b:1", "c:1"].map(Address::new);
+        let mut bootstrap = Bootstrap::default();
+        bootstrap.replace(addresses.to_vec(), 7);
+        let known = PeerId::of_uri("c");
+        bootstrap.claimed(&[Address::new("x:1"), addresses[2].clone()], &known);
+        bootstrap.claimed(&addresses[2..], &PeerId::of_uri("liar"));
+        let due = bootstrap.due(Time::ZERO, 9, &[], |peer| *peer == known);
+        assert_eq!(due, [addresses[1].clone(), addresses[0].clone()]);
+        assert_eq!(bootstrap.due(Time::ZERO, 9, &[], |_| false), addresses[2..]);
     }
 }

@@ -8,6 +8,10 @@ use rand_chacha::ChaCha8Rng;
 use crate::backoff::Retry;
 use crate::types::{PeerId, Time, WallTime};
 
+/// A member whose link was lost, and that answers dials too slowly, is given so many times as long as one that is not there. Guess:
+/// longer than a machine is busy with a network that starts.
+const SLOW_TIMES: u32 = 5;
+
 /// What is known of reaching one member.
 #[derive(Debug, Default)]
 pub(crate) struct Contact {
@@ -17,6 +21,8 @@ pub(crate) struct Contact {
     address: usize,
     /// Since when neither a dial nor a link worked.
     unreachable: Option<Time>,
+    /// Since then a dial found nobody there, or nobody can dial it.
+    is_gone: bool,
     pub(crate) last_error: Option<String>,
     pub(crate) last_seen: Option<WallTime>,
 }
@@ -25,6 +31,12 @@ impl Contact {
     /// When the member may be dialled next, where it is not being dialled.
     pub(crate) fn next(&self) -> Time {
         self.retry.next()
+    }
+
+    /// Its link was lost or it was not there when it was dialled, and nothing has shown since whether it lives: it is to be
+    /// dialled whether the grid asks for it or not.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.unreachable.is_some()
     }
 
     fn failed(&mut self, error: String, now: Time, rng: &mut ChaCha8Rng) -> u32 {
@@ -72,10 +84,11 @@ impl Contacts {
     pub(crate) fn failed(&mut self, peer: &PeerId, error: String, now: Time, rng: &mut ChaCha8Rng) -> u32 {
         let Some(contact) = self.contacts.get_mut(peer) else { return 1 };
         contact.unreachable.get_or_insert(now);
+        contact.is_gone = true;
         contact.failed(error, now, rng)
     }
 
-    /// As [`Contacts::failed`], where somebody was there and nothing came of it in time: that alone has nobody forgotten.
+    /// As [`Contacts::failed`], where somebody was there and nothing came of it in time: that alone has nobody forgotten soon.
     pub(crate) fn unfinished(
         &mut self,
         peer: &PeerId,
@@ -98,13 +111,22 @@ impl Contacts {
         let contact = self.contacts.entry(peer).or_default();
         contact.retry.reset();
         contact.unreachable = None;
+        contact.is_gone = false;
         contact.last_error = None;
     }
 
-    /// The link is gone; not to be dialled before `next`.
-    pub(crate) fn lost(&mut self, peer: PeerId, seen: WallTime, now: Time, next: Time) {
+    /// The link is gone; not to be dialled before `next`, if it can be dialled at all.
+    pub(crate) fn lost(&mut self, peer: PeerId, seen: WallTime, now: Time, next: Time, can_be_dialled: bool) {
         let contact = self.contacts.entry(peer).or_default();
         contact.unreachable.get_or_insert(now);
+        contact.is_gone |= !can_be_dialled;
+        contact.last_seen = Some(seen);
+        contact.retry.hold_until(next);
+    }
+
+    /// The link was ended in agreement: that says nothing against the member. Not to be dialled before `next`.
+    pub(crate) fn parted(&mut self, peer: PeerId, seen: WallTime, next: Time) {
+        let contact = self.contacts.entry(peer).or_default();
         contact.last_seen = Some(seen);
         contact.retry.hold_until(next);
     }
@@ -125,10 +147,12 @@ impl Contacts {
         self.contacts.remove(peer);
     }
 
-    /// Members unreachable for this long.
+    /// Members unreachable for this long, or for [`SLOW_TIMES`] as long where somebody was there and too slow each time.
     pub(crate) fn unreachable(&self, now: Time, forget_after: Duration) -> Vec<PeerId> {
-        let expired =
-            |contact: &Contact| contact.unreachable.is_some_and(|since| now.since(since) >= forget_after);
+        let expired = |contact: &Contact| {
+            let after = if contact.is_gone { forget_after } else { forget_after * SLOW_TIMES };
+            contact.unreachable.is_some_and(|since| now.since(since) >= after)
+        };
         self.contacts.iter().filter(|(_, contact)| expired(contact)).map(|(peer, _)| *peer).collect()
     }
 
@@ -157,6 +181,27 @@ mod tests {
         assert_eq!(contacts.failed(&peer, "refused".into(), now, &mut rng), 2);
         contacts.unfinished(&peer, "timed out".into(), now + minute / 2, &mut rng);
         assert_eq!(contacts.unreachable(now + minute, minute), [peer], "once it was not there");
+    }
+
+    #[test]
+    fn a_lost_link_alone_has_nobody_forgotten_who_can_be_dialled() {
+        let mut contacts = Contacts::default();
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let (minute, at) = (Duration::from_secs(60), |s: u64| Time::from_micros(s * 1_000_000));
+        let peers = ["slow", "gone", "behind NAT"].map(PeerId::of_uri);
+        for (peer, can_be_dialled) in peers.into_iter().zip([true, true, false]) {
+            contacts.lost(peer, WallTime::default(), at(0), at(1), can_be_dialled);
+            assert!(contacts.get(&peer).is_some_and(Contact::is_in_doubt));
+        }
+        assert_eq!(contacts.unreachable(at(60), minute), [peers[2]]);
+        contacts.unfinished(&peers[0], "timed out".into(), at(61), &mut rng);
+        contacts.failed(&peers[1], "refused".into(), at(61), &mut rng);
+        let mut expected = [peers[1], peers[2]];
+        expected.sort();
+        assert_eq!(contacts.unreachable(at(62), minute), expected);
+        assert_eq!(contacts.unreachable(at(300), minute).len(), 3);
+        contacts.linked(peers[1]);
+        assert!(!contacts.get(&peers[1]).is_some_and(Contact::is_in_doubt));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use rand::Rng;
 use super::members::DIAL_PAUSE;
 use super::{Peer, Phase, Timer};
 use crate::event::{Class, DialError, Event, EvidenceKind, LinkUp, Opened, Output};
+use crate::gossip::grid;
 use crate::link::session::{ACK_DELAY, ACK_DELAY_LAZY, Liveness, Opening, Phase as LinkPhase, Session};
 use crate::link::table::Standing;
 use crate::message::{Frame, GoodbyeReason, Hello, Message};
@@ -23,11 +24,20 @@ pub(super) const HIGHER_ID_WAIT: Duration = Duration::from_secs(1);
 /// Spreads dials after a lost link. Guess.
 const REDIAL_JITTER_US: u64 = 100_000;
 
+/// Why a link that still stands ends.
+fn retired(reason: GoodbyeReason) -> &'static str {
+    match reason {
+        GoodbyeReason::Unused => "the grid asks for no link between the two",
+        _ => "another link to the same peer stays",
+    }
+}
+
 impl Peer {
     pub(super) fn link_up(&mut self, up: LinkUp, now: Now) {
         let LinkUp { link, opened, peer, address, rung } = up;
+        let mut visit = false;
         if let Opened::Dialled(op) = opened {
-            self.dial_answered(op, &peer);
+            visit = self.dial_answered(op, &peer);
             self.set(Timer::Dial, now.time + DIAL_PAUSE);
         }
         if self.links.get(link).is_some() {
@@ -53,6 +63,7 @@ impl Peer {
             self.outputs.push_back(Output::Close { link, reason: detail.to_owned() });
             return;
         }
+        session.visit = visit;
         self.links.insert(session);
         if dialled {
             let chosen = self.rng.random();
@@ -199,7 +210,7 @@ impl Peer {
         match self.links.settle(&self.me, link) {
             None => return,
             Some(Standing::Loses(_)) => {
-                self.retire(link, now);
+                self.retire(link, GoodbyeReason::Duplicate, now);
                 return;
             }
             Some(Standing::Replaces(old)) => self.replace(old, link, now),
@@ -238,21 +249,44 @@ impl Peer {
     /// `old` gives way to `new`; what it had not delivered for certain goes out again.
     fn replace(&mut self, old: LinkId, new: LinkId, now: Now) {
         let pushes = self.links.get_mut(old).map(Session::unacknowledged).unwrap_or_default();
-        self.retire(old, now);
+        self.retire(old, GoodbyeReason::Duplicate, now);
         for push in pushes {
             self.send_push(new, push, 1, now);
         }
     }
 
     /// Says goodbye but still reads until the other side closes.
-    fn retire(&mut self, link: LinkId, now: Now) {
-        let detail = "another link to the same peer stays".to_owned();
-        self.send(link, Class::Control, Message::Goodbye { reason: GoodbyeReason::Duplicate, detail });
+    fn retire(&mut self, link: LinkId, reason: GoodbyeReason, now: Now) {
+        let detail = retired(reason).to_owned();
+        self.send(link, Class::Control, Message::Goodbye { reason, detail });
         if let Some(session) = self.links.get_mut(link) {
             session.phase = LinkPhase::Closing;
             session.close_at = Some(now.time + LINGER);
+            session.unused = reason == GoodbyeReason::Unused;
         }
         self.set(Timer::Liveness, now.time + LINGER);
+    }
+
+    /// Ends links by an address of the configuration that the grid does not ask for, once its own stand: a network's many peers
+    /// all begin with the same few, who would have a link to each.
+    pub(super) fn end_visits(&mut self, now: Now) {
+        if self.rows <= 1 || !self.caught_up || self.links.visited().is_empty() {
+            return;
+        }
+        let own = grid::row(&self.me, self.rows);
+        let mut asked_for = vec![0; self.rows as usize];
+        for session in self.links.standing().filter(|session| !session.visit) {
+            asked_for[grid::row(&session.peer.id, self.rows) as usize] += 1;
+        }
+        let visits = self.links.standing().filter(|session| session.visit);
+        let rows = visits.map(|session| (session.link, session.peer.id, grid::row(&session.peer.id, self.rows)));
+        let over: Vec<(LinkId, PeerId, u32)> = rows
+            .filter(|(_, _, row)| *row != own && asked_for[*row as usize] >= grid::LINKS_PER_ROW)
+            .collect();
+        for (link, peer, _) in over {
+            self.retire(link, GoodbyeReason::Unused, now);
+            self.links.release(&peer, link);
+        }
     }
 
     fn goodbye(&mut self, link: LinkId, reason: GoodbyeReason, detail: &str, now: Now) {
@@ -263,8 +297,16 @@ impl Peer {
             // The other link says hello in a moment and takes over.
             GoodbyeReason::Duplicate if stands && phase == LinkPhase::Ready => return,
             GoodbyeReason::Duplicate => {}
+            GoodbyeReason::Unused if stands => {
+                if let Some(session) = self.links.get_mut(link) {
+                    session.unused = true;
+                }
+            }
             GoodbyeReason::Shutdown => self.hold(peer, now.time + HIGHER_ID_WAIT),
-            _ => self.hold(peer, now.time + NOT_NOW),
+            _ => {
+                let wait = self.spread_out(NOT_NOW);
+                self.hold(peer, now.time + wait);
+            }
         }
         self.close_quietly(link, format!("the other side said goodbye ({reason:?}): {detail}"));
     }
@@ -305,8 +347,13 @@ impl Peer {
                 self.dial_window.unfinished(now.time);
                 self.contacts.unfinished(&peer.id, reason.clone(), now.time, &mut self.rng);
                 self.bootstrap.failed(&session.address, now.time, &mut self.rng);
+            } else if session.unused {
+                let wait = self.spread_out(NOT_NOW);
+                self.contacts.parted(peer.id, session.heard_wall, now.time + wait);
             } else if session.stood {
-                self.contacts.lost(peer.id, session.heard_wall, now.time, now.time + wait);
+                let can_be_dialled = self.roster.get(&peer.id).is_some_and(|member| member.is_reachable);
+                let next = now.time + wait;
+                self.contacts.lost(peer.id, session.heard_wall, now.time, next, can_be_dialled);
                 self.bootstrap.lost(&peer.id, now.time + wait);
             }
             self.dial_list = None;
@@ -362,7 +409,11 @@ impl Peer {
                 session.heard = (session.heard + late).min(now.time);
             }
             match (session.phase, session.close_at) {
-                (LinkPhase::Closing, Some(at)) if at <= now.time => lingered.push(session.link),
+                (LinkPhase::Closing, Some(at)) if at <= now.time => {
+                    let reason =
+                        if session.unused { GoodbyeReason::Unused } else { GoodbyeReason::Duplicate };
+                    lingered.push((session.link, reason));
+                }
                 (LinkPhase::Closing, Some(at)) => lower(at),
                 (LinkPhase::Closing, None) => {}
                 (phase, _) => match session.liveness(now.time, interval) {
@@ -391,8 +442,8 @@ impl Peer {
             }
             self.close_quietly(link, format!("nothing was heard for {} ms", silent.as_millis()));
         }
-        for link in lingered {
-            self.close_quietly(link, "another link to the same peer stays".to_owned());
+        for (link, reason) in lingered {
+            self.close_quietly(link, retired(reason).to_owned());
         }
         self.set_opt(Timer::Liveness, next);
     }

@@ -13,6 +13,7 @@ use crate::envelope::{Record, SignedRecord};
 use crate::event::{Class, Event, EvidenceKind, Output, Verdict, Verifiable};
 use crate::gossip::grid;
 use crate::membership::exchange::{self, Difference};
+use crate::membership::failure::Contact;
 use crate::membership::roster::Change;
 use crate::message::{LinkPeer, Marks, Message};
 use crate::types::bounds::RECORD_ADDRESSES_MAX;
@@ -29,13 +30,13 @@ const FAREWELL_LINKS: usize = 12;
 /// look at the whole roster. Well below two round trips of a WAN, which a dial takes. Guess.
 pub(super) const DIAL_PAUSE: Duration = Duration::from_millis(25);
 /// A member whose record was not renewed for this many refresh intervals is forgotten though nobody here dials it.
-const LEASE_REFRESHES: u32 = 3;
+const LEASE_REFRESHES: u32 = 4;
 
 impl Peer {
     pub(super) fn begin(&mut self, known: &Known, now: Now) {
         self.config.advertise.truncate(RECORD_ADDRESSES_MAX);
-        self.bootstrap.replace(self.config.bootstrap.clone());
         self.roster.load(known, &self.me, now.time);
+        self.begin_with(self.config.bootstrap.clone());
         self.update_rows(now);
         self.pushing_rows = self.rows;
         self.seal_own(false, now);
@@ -45,6 +46,14 @@ impl Peer {
         self.set(Timer::SyncPeriodic, now.time + sync);
         self.begin_retention(now);
         self.dial(now);
+    }
+
+    /// Takes addresses to begin with.
+    pub(super) fn begin_with(&mut self, bootstrap: Vec<Address>) {
+        self.bootstrap.replace(bootstrap, self.me.prefix());
+        for (peer, member) in self.roster.iter() {
+            self.bootstrap.claimed(&member.record.record.addresses, peer);
+        }
     }
 
     fn plan_exchange(&mut self, now: Now) {
@@ -80,7 +89,7 @@ impl Peer {
         let Some(Purpose::SealRecord { leaving }) = self.ops.remove(&op) else { return };
         let again = self.exchange.sealed(record, now.time);
         if leaving && self.phase == Phase::Leaving {
-            self.spread_news();
+            self.spread_news(now);
             self.say_goodbye(now);
         } else if again || leaving {
             self.seal_own(self.phase == Phase::Leaving, now);
@@ -134,6 +143,9 @@ impl Peer {
             }
         }
         let (peer, uri) = (record.peer, record.record.uri.clone());
+        let refresh_ms = self.config.refresh_interval.as_millis() as u64;
+        let periodic =
+            self.roster.get(&peer).is_some_and(|old| record.only_renews(&old.record, refresh_ms));
         let change = self.roster.take(record.clone(), from_itself, now.time);
         if change == Change::Joined && !news && !from_itself {
             self.exchange.brought();
@@ -160,17 +172,20 @@ impl Peer {
         if let Some(session) = self.links.of_mut(&peer) {
             session.reachable = !record.record.addresses.is_empty();
         }
+        if change != Change::Left {
+            self.bootstrap.claimed(&record.record.addresses, &peer);
+        }
         self.update_rows(now);
         self.dial_list = None;
         self.set(Timer::Dial, now.time + DIAL_PAUSE);
         // An answer that overtakes the news must not end its way.
         if news || from_itself || change == Change::Renewed {
-            let due = self.exchange.add_news(record.clone(), now.time);
+            let due = self.exchange.add_news(record.clone(), periodic, now.time);
             self.set_opt(Timer::News, due);
         }
     }
 
-    pub(super) fn spread_news(&mut self) {
+    pub(super) fn spread_news(&mut self, now: Now) {
         let mut links: Vec<LinkId> = self.links.standing().map(|session| session.link).collect();
         let (mut farewell, mut news) = (links.len(), links.len());
         if self.rows > 1 && links.len() > NEWS_LINKS {
@@ -178,7 +193,7 @@ impl Peer {
             // What is drawn is at the end.
             links.partial_shuffle(&mut self.rng, farewell);
         }
-        let (leaving, staying) = self.exchange.take_news();
+        let (leaving, staying) = self.exchange.take_news(now.time);
         for (frames, count) in [(leaving, farewell), (staying, news)] {
             for records in frames {
                 for link in &links[links.len() - count..] {
@@ -237,7 +252,7 @@ impl Peer {
         if let Some(link) = links.choose(&mut self.rng) {
             self.ask_for_records(*link, false, now);
         }
-        if now.time.since(self.exchange.sealed_at()) >= self.config.refresh_interval / 2 {
+        if now.time.since(self.exchange.sealed_at()) >= self.config.refresh_interval {
             self.seal_own(false, now);
         }
         let lease = self.config.refresh_interval * LEASE_REFRESHES;
@@ -245,6 +260,7 @@ impl Peer {
         for peer in stale.into_iter().filter(|peer| !self.links.is_linked(peer)).collect::<Vec<_>>() {
             self.forget(peer, "its record was not renewed", now);
         }
+        self.end_visits(now);
         self.plan_exchange(now);
     }
 
@@ -253,18 +269,22 @@ impl Peer {
             return;
         }
         self.settle_rows(now);
+        self.end_visits(now);
         let room = self.config.links_max.saturating_sub(self.links.len() + self.dialling);
         let width = self.dial_window.width().saturating_sub(self.links.greeting_dialled());
         let slots = width.saturating_sub(self.dialling).min(room);
         let reached = self.links.reached();
-        let is_reached = |peer: &PeerId| reached.binary_search(peer).is_ok();
-        let due = self.bootstrap.due(now.time, slots, &self.config.advertise, is_reached);
+        // Whom the roster knows is dialled where the grid asks for it.
+        let (roster, is_linked) = (&self.roster, self.links.linked() > 0);
+        let is_known = |peer: &PeerId| is_linked && roster.get(peer).is_some_and(|member| member.is_reachable);
+        let is_settled = |peer: &PeerId| reached.binary_search(peer).is_ok() || is_known(peer);
+        let due = self.bootstrap.due(now.time, slots, &self.config.advertise, is_settled);
+        let mut next = self.bootstrap.next(&self.config.advertise, is_settled);
         for address in due {
             self.dialling += 1;
             let op = self.op(Purpose::DialBootstrap(address.clone()));
             self.outputs.push_back(Output::Dial { op, address, expect: None });
         }
-        let mut next = self.bootstrap.next(&self.config.advertise, is_reached);
         if self.dial_list.is_none() || self.dial_list_until.is_some_and(|until| until <= now.time) {
             let ToDial { list, again, is_missing } = self.to_dial(&reached, now);
             (self.dial_list, self.dial_list_until) = (Some(list), again);
@@ -289,7 +309,9 @@ impl Peer {
         while self.dialling < width && self.links.len() + self.dialling < self.config.links_max {
             let Some(peer) = list.pop() else { break };
             let row = grid::row(&peer, self.rows);
-            let is_full = self.rows > 1 && row != own && by_row[row as usize] >= grid::LINKS_PER_ROW;
+            let in_doubt = self.contacts.get(&peer).is_some_and(Contact::is_in_doubt);
+            let is_full =
+                self.rows > 1 && row != own && by_row[row as usize] >= grid::LINKS_PER_ROW && !in_doubt;
             if is_full
                 || reached.binary_search(&peer).is_ok()
                 || self.contacts.next(&peer).is_none_or(|at| at > now.time)
@@ -310,7 +332,8 @@ impl Peer {
         }
     }
 
-    pub(super) fn dial_answered(&mut self, op: OpId, peer: &LinkPeer) {
+    /// Answers whether it was an address of the configuration.
+    pub(super) fn dial_answered(&mut self, op: OpId, peer: &LinkPeer) -> bool {
         let purpose = self.ops.remove(&op);
         if matches!(purpose, Some(Purpose::DialBootstrap(_) | Purpose::DialMember(..))) {
             self.dialling = self.dialling.saturating_sub(1);
@@ -319,10 +342,12 @@ impl Peer {
             Some(Purpose::DialBootstrap(address)) => {
                 self.bootstrap.reached(&address, peer.id, &self.me);
                 self.dial_list = None;
+                return true;
             }
             Some(Purpose::DialMember(member, _)) => self.contacts.answered(&member),
             _ => {}
         }
+        false
     }
 
     pub(super) fn forget_unreachable(&mut self, now: Now) {

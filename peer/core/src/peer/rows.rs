@@ -3,7 +3,7 @@
 //! Links are wanted for the new count at once and those of the old one are kept, so that both sets stand while the
 //! count changes (docs/design.md § 3.2); frames go on naming the old count until the new links carry them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::links::HIGHER_ID_WAIT;
@@ -23,8 +23,10 @@ const LINKED_PERCENT_MIN: usize = 90;
 enum Reach {
     /// It has a link or is being dialled.
     Linked,
-    /// It may be dialled from this time on.
-    Next(Time),
+    /// It has one by an address of the configuration, which stays only where the grid asks for it.
+    Visited,
+    /// It may be dialled from this time on; `in_doubt`: nobody knows whether it lives.
+    Next { at: Time, in_doubt: bool },
 }
 
 /// What the grid wants.
@@ -87,7 +89,8 @@ impl Peer {
         let mut picker = Picker::new(self.me, self.rows);
         self.survey(&self.links.reached(), |peer, standing| match standing {
             Reach::Linked => picker.linked(peer),
-            Reach::Next(_) => picker.candidate(peer),
+            Reach::Visited => {}
+            Reach::Next { .. } => picker.candidate(peer),
         });
         !picker.is_content()
     }
@@ -99,15 +102,19 @@ impl Peer {
         let waits = higher > now.time && !self.config.advertise.is_empty();
         // Where the best candidates wait for their next attempt, the grid takes others that may be dialled now.
         let (mut ready, mut all) = (Picker::new(self.me, self.rows), Picker::new(self.me, self.rows));
-        let mut waiting = BTreeMap::new();
+        let (mut waiting, mut doubts) = (BTreeMap::new(), Vec::new());
         self.survey(reached, |peer, standing| match standing {
             Reach::Linked => {
                 ready.linked(peer);
                 all.linked(peer);
             }
-            Reach::Next(at) => {
+            Reach::Visited => {}
+            Reach::Next { at, in_doubt } => {
                 let at = if waits && *peer < self.me { at.max(higher) } else { at };
                 all.candidate(peer);
+                if in_doubt {
+                    doubts.push((*peer, at));
+                }
                 if at <= now.time {
                     ready.candidate(peer);
                 } else {
@@ -118,10 +125,15 @@ impl Peer {
         let is_missing = !all.is_content();
         let mut list = ready.wanted();
         list.reverse();
+        // Of the others those of whom is not known whether they live come last.
+        let wanted: BTreeSet<PeerId> = list.iter().copied().collect();
+        let due = doubts.iter().filter(|(peer, at)| *at <= now.time && !wanted.contains(peer));
+        list.splice(0..0, due.map(|(peer, _)| *peer));
         let again = if waiting.is_empty() {
             None
         } else {
-            all.wanted().iter().filter_map(|peer| waiting.get(peer)).min().copied()
+            let doubts = doubts.iter().filter_map(|(peer, _)| waiting.get(peer));
+            all.wanted().iter().filter_map(|peer| waiting.get(peer)).chain(doubts).min().copied()
         };
         ToDial { list, again, is_missing }
     }
@@ -129,24 +141,30 @@ impl Peer {
     /// Shows all members that have a link or are being dialled, and those that say where to dial them, with the time of the
     /// next attempt. Links and contacts stand in the order of ids as the roster does, so that one walk finds them all.
     fn survey(&self, reached: &[PeerId], mut show: impl FnMut(&PeerId, Reach)) {
+        let visited = self.links.visited();
         let (mut reached, mut contacts) = (reached.iter().peekable(), self.contacts.iter().peekable());
         for (peer, member) in self.roster.iter() {
             while reached.next_if(|other| *other < peer).is_some() {}
             while contacts.next_if(|(other, _)| *other < peer).is_some() {}
             let contact = contacts.peek().filter(|(other, _)| *other == peer).map(|(_, contact)| contact);
-            if reached.peek() == Some(&peer) || contact.is_some_and(|contact| contact.dialling) {
+            if visited.binary_search(peer).is_ok() {
+                show(peer, Reach::Visited);
+            } else if reached.peek() == Some(&peer) || contact.is_some_and(|contact| contact.dialling) {
                 show(peer, Reach::Linked);
             } else if member.is_reachable {
-                show(peer, Reach::Next(contact.map_or(Time::ZERO, |contact| contact.next())));
+                let at = contact.map_or(Time::ZERO, |contact| contact.next());
+                show(peer, Reach::Next { at, in_doubt: contact.is_some_and(|contact| contact.is_in_doubt()) });
             }
         }
     }
 
-    /// Links that stand, are being made, or are being dialled, by row.
+    /// Links that stand, are being made, or are being dialled, by row, but for visits.
     pub(super) fn links_by_row(&self) -> Vec<usize> {
         let mut rows = vec![0; self.rows.max(1) as usize];
         let dialled = self.contacts.iter().filter(|(_, contact)| contact.dialling).map(|(peer, _)| *peer);
-        for peer in self.links.reached().into_iter().chain(dialled) {
+        let visited = self.links.visited();
+        let reached = self.links.reached().into_iter().filter(|peer| visited.binary_search(peer).is_err());
+        for peer in reached.chain(dialled) {
             rows[grid::row(&peer, self.rows) as usize] += 1;
         }
         rows
