@@ -368,7 +368,7 @@ def packed():
 
 BODIES = {"hello": 16, "hello_codings": 16, "hello_references": 16, "ack": 17, "ping": 18, "pong": 19, "goodbye": 20, "announce": 22, "fetch": 23, "fetch_whole": 23,
           "chunk_request": 24, "chunk": 25, "chunk_packed": 25, "unavailable": 26, "records_request": 27, "records": 28,
-          "sync": 29, "holds_request": 30, "holds": 31}
+          "sync": 29, "holds_request": 30, "holds": 31, "missed": 32}
 
 
 def frames():
@@ -451,6 +451,9 @@ def said_by(number, body):
         uri = message(record[1])[1].decode()
         good = leaf.uris == [uri] and signed_by(leaf.key, b"sorcha-record-v1" + record[1], record[2])
         return {"peers": [sha256(uri.encode()).hex()] if good else [], "news": bool(body.get(2, 0))}
+    if number == 32:
+        missed = [message(value) for field, value in body["all"] if field == 1]
+        return {"peers": [{"peer": one[1].hex(), "incarnation": one[2], "sequence": one[3]} for one in missed]}
     ranges = [message(value) for field, value in body["all"] if field == 2]
     return {"round": body[1], "opening": bool(body.get(5, 0)), "want": ids(4),
             "ranges": ["fingerprint" if 16 in one else "ids" for one in ranges]}

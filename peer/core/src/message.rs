@@ -136,6 +136,11 @@ pub enum Message {
         /// To be passed on.
         news: bool,
     },
+    /// Nobody was there when these were dialled.
+    Missed {
+        /// At most `MISSED_PER_FRAME_MAX`.
+        peers: Vec<Missing>,
+    },
     /// A step of set reconciliation.
     Sync(Sync),
     /// A frame of a later version: acknowledged, counted, ignored.
@@ -198,6 +203,17 @@ pub struct Hello {
     pub codings: Codings,
     /// The sender reads envelopes that refer to their certificate.
     pub references: bool,
+}
+
+/// A member that was not there when it was dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Missing {
+    /// Who.
+    pub peer: PeerId,
+    /// Of the last record of it that is known: it is nothing against a later one.
+    pub incarnation: u64,
+    /// The same.
+    pub sequence: u64,
 }
 
 /// Why a link ends, as the other side is told.

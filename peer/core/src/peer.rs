@@ -10,6 +10,7 @@ mod faults;
 mod held;
 mod links;
 mod members;
+mod missed;
 mod reconcile;
 mod references;
 mod repair;
@@ -63,22 +64,52 @@ use crate::view::{PeerView, State, StatusView};
 #[derive(Debug)]
 enum Purpose {
     DialBootstrap(Address),
-    DialMember(PeerId, Address),
-    SealRecord { leaving: bool },
+    /// `visit`: to see whether it lives, not because the grid asks for it.
+    DialMember {
+        peer: PeerId,
+        address: Address,
+        visit: bool,
+    },
+    SealRecord {
+        leaving: bool,
+    },
     Recall,
     Seal,
     PersistOwn,
-    VerifyRecord { record: Arc<SignedRecord>, from: PeerId, news: bool },
+    VerifyRecord {
+        record: Arc<SignedRecord>,
+        from: PeerId,
+        news: bool,
+    },
     VerifyTransaction(TxId),
     Persist(TxId),
     LookupTransaction(TxId),
-    AnswerHolds { link: LinkId, ids: Vec<TxId> },
+    AnswerHolds {
+        link: LinkId,
+        ids: Vec<TxId>,
+    },
     RetryOutbox,
-    Load { link: LinkId, item: Item },
-    LoadForRow { rows: u32, hops: u32, holders: Vec<PeerId> },
-    OpenSync { link: LinkId, floor: WallTime },
+    Load {
+        link: LinkId,
+        item: Item,
+    },
+    LoadForRow {
+        rows: u32,
+        hops: u32,
+        holders: Vec<PeerId>,
+    },
+    OpenSync {
+        link: LinkId,
+        floor: WallTime,
+    },
     Expire,
-    AnswerSync { link: LinkId, side: Side, number: u64, ranges: Vec<SyncRange>, listed: Vec<Listed> },
+    AnswerSync {
+        link: LinkId,
+        side: Side,
+        number: u64,
+        ranges: Vec<SyncRange>,
+        listed: Vec<Listed>,
+    },
 }
 
 /// Whether the peer still takes part.

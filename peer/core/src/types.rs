@@ -228,6 +228,8 @@ pub mod bounds {
     pub const RECORD_ADDRESSES_MAX: usize = 8;
     /// Records in one `Records` frame.
     pub const RECORDS_PER_FRAME_MAX: usize = 32;
+    /// Members in one frame that were not there.
+    pub const MISSED_PER_FRAME_MAX: usize = 64;
     /// Records that one `RecordsRequest` says to know; where there are more it speaks of a part of all peers.
     pub const RECORD_MARKS_MAX: usize = 4096;
     /// Bits of the peers' ids that a `RecordsRequest` speaks of.

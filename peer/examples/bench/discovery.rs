@@ -63,7 +63,11 @@ pub(crate) async fn run(place: &Place, args: &Args) -> Result<Value> {
         let mut client = peer.client().await?;
         client::await_status(&mut client, within, "linked", |status| status.peers_linked > 0).await?;
         let took = begin.elapsed().as_secs_f64();
-        if number % 2 == 0 { usual.push(took) } else { two_dead.push(took) }
+        if number % 2 == 0 {
+            usual.push(took)
+        } else {
+            two_dead.push(took)
+        }
         peer.stop()?;
     }
 

@@ -9,7 +9,7 @@ use rand::{Rng, RngCore};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use sorcha_peer_core::envelope::{Carried, Envelope, Record, Referring, SignedRecord};
-use sorcha_peer_core::message::{Frame, Message, Push};
+use sorcha_peer_core::message::{Frame, Message, Missing, Push};
 use sorcha_peer_core::payload::Payload;
 use sorcha_peer_core::types::{Hash, PeerId};
 
@@ -130,6 +130,15 @@ impl Adversary {
                     Leaves::Frame(Frame { sequence: 0, ack: 0, ack_bits: 0, message: push.into() })
                 }),
             );
+        }
+        if self.does(Malice::BogusRecords) && self.rng.random_bool(0.05) {
+            let lived = |record: &Arc<SignedRecord>| Missing {
+                peer: record.peer,
+                incarnation: u64::MAX,
+                sequence: u64::MAX,
+            };
+            let missed = Message::Missed { peers: self.record.iter().map(lived).collect() };
+            leaves.push(Leaves::Frame(Frame { sequence: 0, ack: 0, ack_bits: 0, message: missed }));
         }
         if self.does(Malice::WrongNumbers) && self.rng.random_bool(0.2) {
             leaves.push(Leaves::Frame(frame.clone()));

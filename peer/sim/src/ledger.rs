@@ -58,7 +58,9 @@ impl Kind {
             Message::Announce { .. } => Self::Announce,
             Message::Fetch { .. } | Message::ChunkRequest { .. } | Message::Unavailable { .. } => Self::Fetch,
             Message::Chunk { .. } => Self::Chunk,
-            Message::RecordsRequest { .. } | Message::Records { .. } => Self::Records,
+            Message::RecordsRequest { .. } | Message::Records { .. } | Message::Missed { .. } => {
+                Self::Records
+            }
             Message::Sync(_) | Message::HoldsRequest { .. } | Message::Holds { .. } => Self::Sync,
         }
     }

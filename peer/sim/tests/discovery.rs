@@ -77,3 +77,28 @@ fn a_network_begins_with_one_address_that_has_room_for_a_part_of_it() {
     let known: Vec<_> = (0..PEERS).map(known).collect();
     panic!("not all know all after two minutes, {seed_links} links at the address: {known:?}");
 }
+
+#[test]
+fn the_dead_are_forgotten_by_all_within_a_minute_and_nobody_else_is() {
+    const PEERS: usize = 120;
+    const STAY: usize = 80;
+    for silent in [false, true] {
+        // As the transport waits for a connection (`CONNECT_WITHIN`).
+        let conditions = Conditions { dial_timeout: 3 * SECOND, ..Conditions::default() };
+        let mut world = World::new(Settings { conditions, ..Settings::default() });
+        for peer in 0..PEERS {
+            world.add((0..3).filter(|address| *address != peer).collect());
+        }
+        for peer in 0..PEERS {
+            world.start(peer, &Known::default());
+        }
+        world.run_until(world.now() + 40 * SECOND);
+        for peer in STAY..PEERS {
+            world.crash(peer, silent);
+        }
+        world.run_until(world.now() + 60 * SECOND);
+        let known = |peer: usize| world.machines()[peer].core.as_ref().expect("it runs").status().peers_known;
+        let others: Vec<usize> = (0..STAY).map(known).filter(|known| *known != STAY - 1).collect();
+        assert!(others.is_empty(), "silent: {silent}: {others:?} instead of {}", STAY - 1);
+    }
+}

@@ -6,16 +6,17 @@ use bytes::Bytes;
 use prost::Message as _;
 use sorcha_peer_core::envelope::{Carried, Envelope, Header, Record, Referring, SignedRecord};
 use sorcha_peer_core::message::{
-    Fingerprint, Frame, GoodbyeReason, Hello, Marks, Message, Push, Sync, SyncBound, SyncContent, SyncRange,
+    Fingerprint, Frame, GoodbyeReason, Hello, Marks, Message, Missing, Push, Sync, SyncBound, SyncContent,
+    SyncRange,
 };
 use sorcha_peer_core::payload::{Codings, Payload};
 use sorcha_peer_core::types::bounds::{
     ADDRESS_BYTES_MAX, BODY_BYTES_MAX, CERTIFICATE_BYTES_MAX, CHUNK_BYTES, CHUNKS_PER_REQUEST_MAX,
     DETAIL_BYTES_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX, IDS_PER_FRAME_MAX, LABEL_BYTES_MAX,
-    NETWORK_BYTES_MAX, PART_BITS_MAX, PROOF_HASHES_MAX, PUSH_BODY_BYTES_MAX, RECORD_ADDRESSES_MAX,
-    RECORD_BYTES_MAX, RECORD_MARKS_MAX, RECORD_SIGNATURE_BYTES_MAX, RECORDS_PER_FRAME_MAX,
-    REGISTER_BYTES_MAX, ROWS_MAX, SHORT_IDS_PER_FRAME_MAX, SIGNATURE_BYTES_MAX, SYNC_IDS_MAX,
-    SYNC_RANGES_MAX, URI_BYTES_MAX,
+    MISSED_PER_FRAME_MAX, NETWORK_BYTES_MAX, PART_BITS_MAX, PROOF_HASHES_MAX, PUSH_BODY_BYTES_MAX,
+    RECORD_ADDRESSES_MAX, RECORD_BYTES_MAX, RECORD_MARKS_MAX, RECORD_SIGNATURE_BYTES_MAX,
+    RECORDS_PER_FRAME_MAX, REGISTER_BYTES_MAX, ROWS_MAX, SHORT_IDS_PER_FRAME_MAX, SIGNATURE_BYTES_MAX,
+    SYNC_IDS_MAX, SYNC_RANGES_MAX, URI_BYTES_MAX,
 };
 use sorcha_peer_core::types::{Address, Hash, PeerId, TxId, WallTime};
 use sorcha_proto::v1;
@@ -238,6 +239,14 @@ fn message(body: v1::frame::Body) -> Result<Message, FrameError> {
                 .map(|record| decode_record(record).map(Arc::new))
                 .collect::<Result<_, _>>();
             Message::Records { records: records?, news }
+        }
+        Body::Missed(missed) => {
+            at_most("missed.peers", missed.peers.len(), MISSED_PER_FRAME_MAX)?;
+            let missing = |missed: v1::MissedPeer| {
+                let peer = PeerId::from_bytes(exactly("missed.peers.peer_id", &missed.peer_id)?);
+                Ok(Missing { peer, incarnation: missed.incarnation, sequence: missed.sequence })
+            };
+            Message::Missed { peers: missed.peers.into_iter().map(missing).collect::<Result<_, _>>()? }
         }
         Body::Sync(sync) => Message::Sync(self::sync(sync)?),
     })

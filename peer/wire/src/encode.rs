@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use prost::Message as _;
 use sorcha_peer_core::envelope::{Carried, Envelope, Header, Record, SignedRecord};
-use sorcha_peer_core::message::{Frame, GoodbyeReason, Message, Sync, SyncBound, SyncContent, SyncRange};
+use sorcha_peer_core::message::{
+    Frame, GoodbyeReason, Message, Missing, Sync, SyncBound, SyncContent, SyncRange,
+};
 use sorcha_peer_core::payload::{Coding, Payload};
 use sorcha_peer_core::types::bounds::DETAIL_BYTES_MAX;
 use sorcha_peer_core::types::{Hash, TxId};
@@ -186,6 +188,14 @@ fn body(message: &Message) -> Option<v1::frame::Body> {
             records: records.iter().map(|record| signed_record(record)).collect(),
             news: *news,
         }),
+        Message::Missed { peers } => {
+            let missed = |missing: &Missing| v1::MissedPeer {
+                peer_id: Bytes::copy_from_slice(missing.peer.as_bytes()),
+                incarnation: missing.incarnation,
+                sequence: missing.sequence,
+            };
+            Body::Missed(v1::Missed { peers: peers.iter().map(missed).collect() })
+        }
         Message::Sync(sync) => Body::Sync(sync_body(sync)),
         // What could not be read is not passed on.
         Message::Unknown | Message::Garbled { .. } => return None,

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use prost::Message as _;
 use sorcha_peer_core::envelope::{Carried, Envelope, Header, Record, Referring, SignedRecord};
 use sorcha_peer_core::message::{
-    Fingerprint, Frame, GoodbyeReason, Hello, Marks, Message, Push, Sync, SyncBound, SyncContent, SyncRange,
+    Fingerprint, Frame, GoodbyeReason, Hello, Marks, Message, Missing, Push, Sync, SyncBound, SyncContent,
+    SyncRange,
 };
 use sorcha_peer_core::payload::{Codings, Payload};
 use sorcha_peer_core::types::{Address, Hash, PeerId, TxId, WallTime, bounds};
@@ -207,6 +208,14 @@ fn message() -> impl Strategy<Value = Message> {
         ),
         (proptest::collection::vec(record(), 0..3), any::<bool>())
             .prop_map(|(records, news)| Message::Records { records, news }),
+        proptest::collection::vec((any::<[u8; 32]>(), any::<u64>(), any::<u64>()), 0..5).prop_map(|peers| {
+            let missing = |(peer, incarnation, sequence)| Missing {
+                peer: PeerId::from_bytes(peer),
+                incarnation,
+                sequence,
+            };
+            Message::Missed { peers: peers.into_iter().map(missing).collect() }
+        }),
         (any::<u64>(), proptest::collection::vec(range(), 0..4), any::<u64>(), ids(), any::<bool>())
             .prop_map(|(round, ranges, floor, want, opening)| {
                 let floor = WallTime::from_unix_ms(floor);

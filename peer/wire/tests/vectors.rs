@@ -10,8 +10,8 @@ use prost::Message as _;
 use serde_json::{Value, json};
 use sorcha_peer_core::envelope::{Carried, Envelope, Header, Record, SignedRecord, certificate_digest};
 use sorcha_peer_core::message::{
-    Fingerprint, Frame, GoodbyeReason, Hello, Message, Push, Sync, SyncBound, SyncContent, SyncRange,
-    short_id,
+    Fingerprint, Frame, GoodbyeReason, Hello, Message, Missing, Push, Sync, SyncBound, SyncContent,
+    SyncRange, short_id,
 };
 use sorcha_peer_core::payload::{Coding, Codings, Payload};
 use sorcha_peer_core::tree::{self, Body};
@@ -245,6 +245,13 @@ fn frames() -> Vec<(&'static str, Value, Frame)> {
             "sync",
             json!({"round": 9, "opening": true, "ranges": ["fingerprint", "ids"], "want": [hex_id]}),
             Message::Sync(sync_frame(id)),
+        ),
+        (
+            "missed",
+            json!({"peers": [{"peer": PeerId::of_uri(URI).to_string(), "incarnation": 3, "sequence": 5}]}),
+            Message::Missed {
+                peers: vec![Missing { peer: PeerId::of_uri(URI), incarnation: 3, sequence: 5 }],
+            },
         ),
     ];
     let number = |(at, (name, says, message))| {

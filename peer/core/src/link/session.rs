@@ -270,7 +270,8 @@ impl Session {
             | Message::Ping { .. }
             | Message::Pong { .. }
             | Message::RecordsRequest { .. }
-            | Message::Records { .. } => 0,
+            | Message::Records { .. }
+            | Message::Missed { .. } => 0,
             _ => {
                 self.sent += 1;
                 self.sent

@@ -4,15 +4,15 @@
 //! few hops; the periodic exchange with a random peer finds what news has missed. Its pause is short while exchanges bring
 //! something and doubles while they do not, as in Trickle (RFC 6206).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng;
 
 use crate::envelope::{Record, SignedRecord, mark};
-use crate::message::Marks;
-use crate::types::bounds::{PART_BITS_MAX, RECORD_MARKS_MAX, RECORDS_PER_FRAME_MAX};
+use crate::message::{Marks, Missing};
+use crate::types::bounds::{MISSED_PER_FRAME_MAX, PART_BITS_MAX, RECORD_MARKS_MAX, RECORDS_PER_FRAME_MAX};
 use crate::types::{LinkId, PeerId, Time, WallTime};
 use crate::view::Size;
 
@@ -26,6 +26,8 @@ const NEWS_BATCH_PERIODIC: Duration = Duration::from_secs(10);
 const NEWS_EVERY: Duration = Duration::from_millis(250);
 /// Records of news waiting to go out; beyond it the periodic exchange has to do.
 const NEWS_MAX: usize = 1024;
+/// Members that were not there, waiting to be told of; others find out about the rest when they dial them.
+const MISSED_MAX: usize = 1024;
 /// Records whose signatures are being checked; beyond it they are dropped and come again.
 const CHECKING_MAX: usize = 4096;
 /// Full answers: this many at once, then one per `ANSWER_EVERY`. A full roster of 1,000 is 1 MB.
@@ -78,6 +80,8 @@ pub(crate) struct Exchange {
     /// When the own record first carried its certificate.
     certificate_since: Time,
     news: BTreeMap<PeerId, Arc<SignedRecord>>,
+    /// Members that were not there, to be told of.
+    missed: BTreeSet<Missing>,
     /// When news may go out again.
     news_from: Time,
     checking: BTreeMap<PeerId, (u64, u64)>,
@@ -99,6 +103,7 @@ impl Default for Exchange {
             sealed_at: Time::ZERO,
             certificate_since: Time::ZERO,
             news: BTreeMap::new(),
+            missed: BTreeSet::new(),
             news_from: Time::ZERO,
             checking: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -112,9 +117,10 @@ impl Default for Exchange {
 
 impl Exchange {
     /// How full it is.
-    pub(crate) fn sizes(&self) -> [Size; 2] {
+    pub(crate) fn sizes(&self) -> [Size; 3] {
         [
             Size { name: "records to be passed on", len: self.news.len(), max: NEWS_MAX },
+            Size { name: "members to be told of as missed", len: self.missed.len(), max: MISSED_MAX },
             Size { name: "records being checked", len: self.checking.len(), max: CHECKING_MAX },
         ]
     }
@@ -202,6 +208,31 @@ impl Exchange {
         self.news.insert(record.peer, record);
         let wait = if periodic { NEWS_BATCH_PERIODIC } else { NEWS_BATCH };
         Some(self.news_from.max(now + wait))
+    }
+
+    /// A member was not there: to be told of. Returns when.
+    pub(crate) fn add_missed(&mut self, missing: Missing, now: Time) -> Option<Time> {
+        if self.missed.len() >= MISSED_MAX {
+            return None;
+        }
+        self.missed.insert(missing);
+        Some(self.news_from.max(now + NEWS_BATCH))
+    }
+
+    /// Members that were not there, one frame full: a peer that is itself cut off misses all, and those who hear it dial them.
+    pub(crate) fn take_missed(&mut self) -> Vec<Missing> {
+        let mut taken = Vec::new();
+        while taken.len() < MISSED_PER_FRAME_MAX
+            && let Some(missing) = self.missed.pop_first()
+        {
+            taken.push(missing);
+        }
+        taken
+    }
+
+    /// When the next frame full may go out.
+    pub(crate) fn more_missed(&self) -> Option<Time> {
+        (!self.missed.is_empty()).then_some(self.news_from)
     }
 
     /// All news collected so far, packed into frames: of peers that leave, and of all others.

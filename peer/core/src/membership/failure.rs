@@ -11,6 +11,9 @@ use crate::types::{PeerId, Time, WallTime};
 /// A member whose link was lost, and that answers dials too slowly, is given so many times as long as one that is not there. Guess:
 /// longer than a machine is busy with a network that starts.
 const SLOW_TIMES: u32 = 5;
+/// One that others found missing too is forgotten after this part of it. Guess: with 15 s until a silent link is given up and the
+/// way of the word, everyone has forgotten it within a minute.
+pub(crate) const MISSED_SHARE: u32 = 3;
 
 /// What is known of reaching one member.
 #[derive(Debug, Default)]
@@ -23,6 +26,8 @@ pub(crate) struct Contact {
     unreachable: Option<Time>,
     /// Since then a dial found nobody there, or nobody can dial it.
     is_gone: bool,
+    /// When others last said that it was not there.
+    missed: Option<Time>,
     pub(crate) last_error: Option<String>,
     pub(crate) last_seen: Option<WallTime>,
 }
@@ -147,11 +152,44 @@ impl Contacts {
         self.contacts.remove(peer);
     }
 
-    /// Members unreachable for this long, or for [`SLOW_TIMES`] as long where somebody was there and too slow each time.
+    /// Whether the last dials found nobody there.
+    pub(crate) fn is_gone(&self, peer: &PeerId) -> bool {
+        self.contacts.get(peer).is_some_and(|contact| contact.is_gone)
+    }
+
+    /// Others say that the member was not there: unless it has a link, which may only not have noticed yet, it is in doubt.
+    /// Answers whether it is to be dialled for that; it is not within `again_after` of the last time.
+    pub(crate) fn missed(
+        &mut self,
+        peer: PeerId,
+        is_linked: bool,
+        (now, next): (Time, Time),
+        again_after: Duration,
+    ) -> bool {
+        let contact = self.contacts.entry(peer).or_default();
+        if contact.missed.is_some_and(|at| now.since(at) < again_after) {
+            return false;
+        }
+        contact.missed = Some(now);
+        let is_new = !is_linked && contact.unreachable.is_none();
+        if is_new {
+            contact.unreachable = Some(now);
+            contact.retry.hold_until(next);
+        }
+        is_new
+    }
+
+    /// Members unreachable for this long, for [`MISSED_SHARE`] of it where others too found nobody there, or for [`SLOW_TIMES`] as long where somebody was there and too slow each time.
     pub(crate) fn unreachable(&self, now: Time, forget_after: Duration) -> Vec<PeerId> {
         let expired = |contact: &Contact| {
-            let after = if contact.is_gone { forget_after } else { forget_after * SLOW_TIMES };
-            contact.unreachable.is_some_and(|since| now.since(since) >= after)
+            let Some(since) = contact.unreachable else { return false };
+            let others_miss = contact.missed.is_some_and(|at| at + forget_after >= since);
+            let after = match (contact.is_gone, others_miss) {
+                (true, true) => forget_after / MISSED_SHARE,
+                (true, false) => forget_after,
+                (false, _) => forget_after * SLOW_TIMES,
+            };
+            now.since(since) >= after
         };
         self.contacts.iter().filter(|(_, contact)| expired(contact)).map(|(peer, _)| *peer).collect()
     }
@@ -202,6 +240,33 @@ mod tests {
         assert_eq!(contacts.unreachable(at(300), minute).len(), 3);
         contacts.linked(peers[1]);
         assert!(!contacts.get(&peers[1]).is_some_and(Contact::is_in_doubt));
+    }
+
+    #[test]
+    fn whom_others_miss_too_is_forgotten_sooner_and_never_by_their_word_alone() {
+        let mut contacts = Contacts::default();
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let (minute, at) = (Duration::from_secs(60), |s: u64| Time::from_micros(s * 1_000_000));
+        let (dead, alive) = (PeerId::of_uri("dead"), PeerId::of_uri("alive"));
+        for peer in [dead, alive] {
+            assert!(contacts.missed(peer, false, (at(1), at(2)), minute));
+            assert!(!contacts.missed(peer, false, (at(50), at(51)), minute), "once a minute");
+            assert_eq!(contacts.next(&peer), Some(at(2)));
+            contacts.dialling(peer, 1);
+        }
+        contacts.failed(&dead, "refused".into(), at(2), &mut rng);
+        contacts.linked(alive);
+        assert_eq!(contacts.unreachable(at(20), minute), []);
+        assert_eq!(contacts.unreachable(at(21), minute), [dead]);
+        assert_eq!(contacts.unreachable(at(500), minute), [dead]);
+        assert!(contacts.missed(alive, false, (at(61), at(62)), minute));
+        // Word of it comes before its link is noticed to be lost.
+        let linked = PeerId::of_uri("linked");
+        contacts.linked(linked);
+        assert!(!contacts.missed(linked, true, (at(100), at(101)), minute));
+        contacts.lost(linked, WallTime::default(), at(102), at(103), true);
+        contacts.failed(&linked, "refused".into(), at(103), &mut rng);
+        assert!(contacts.unreachable(at(122), minute).contains(&linked));
     }
 
     #[test]

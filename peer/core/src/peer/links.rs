@@ -10,6 +10,7 @@ use crate::event::{Class, DialError, Event, EvidenceKind, LinkUp, Opened, Output
 use crate::gossip::grid;
 use crate::link::session::{ACK_DELAY, ACK_DELAY_LAZY, Liveness, Opening, Phase as LinkPhase, Session};
 use crate::link::table::Standing;
+use crate::membership::failure::MISSED_SHARE;
 use crate::message::{Frame, GoodbyeReason, Hello, Message};
 use crate::types::{LinkId, Now, OpId, PeerId, Time};
 
@@ -145,6 +146,7 @@ impl Peer {
                 self.records_asked(link, limit, &digest, known.as_ref(), now);
             }
             Message::Records { records, news } => self.records(peer, records, news),
+            Message::Missed { peers } => self.missed(&peers, now),
             Message::Sync(sync) => self.sync_said(link, peer, sync, now),
             Message::Hello(_) => self.fault(link, "a second hello came".to_owned()),
             Message::Push(_) | Message::Goodbye { .. } | Message::Ack | Message::Unknown => {}
@@ -279,7 +281,8 @@ impl Peer {
             asked_for[grid::row(&session.peer.id, self.rows) as usize] += 1;
         }
         let visits = self.links.standing().filter(|session| session.visit);
-        let rows = visits.map(|session| (session.link, session.peer.id, grid::row(&session.peer.id, self.rows)));
+        let rows =
+            visits.map(|session| (session.link, session.peer.id, grid::row(&session.peer.id, self.rows)));
         let over: Vec<(LinkId, PeerId, u32)> = rows
             .filter(|(_, _, row)| *row != own && asked_for[*row as usize] >= grid::LINKS_PER_ROW)
             .collect();
@@ -358,7 +361,7 @@ impl Peer {
             }
             self.dial_list = None;
             self.set(Timer::Dial, now.time + DIAL_PAUSE);
-            self.set(Timer::Forget, now.time + self.config.forget_after);
+            self.set(Timer::Forget, now.time + self.config.forget_after / MISSED_SHARE);
         }
         if self.roster.get(&peer.id).is_none() {
             self.contacts.forget(&peer.id);
@@ -375,13 +378,17 @@ impl Peer {
                 let failures = self.bootstrap.failed(&address, now.time, &mut self.rng);
                 (address, failures)
             }
-            Some(super::Purpose::DialMember(peer, address)) => {
+            Some(super::Purpose::DialMember { peer, address, .. }) => {
+                let was_gone = self.contacts.is_gone(&peer);
                 let (contacts, rng) = (&mut self.contacts, &mut self.rng);
                 let failures = match &error {
                     DialError::Unfinished(_) => contacts.unfinished(&peer, error.to_string(), now.time, rng),
                     _ => contacts.failed(&peer, error.to_string(), now.time, rng),
                 };
-                self.set(Timer::Forget, now.time + self.config.forget_after);
+                self.set(Timer::Forget, now.time + self.config.forget_after / MISSED_SHARE);
+                if !was_gone && self.contacts.is_gone(&peer) {
+                    self.pass_on_missed(&peer, now);
+                }
                 (address, failures)
             }
             _ => return,

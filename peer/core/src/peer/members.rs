@@ -13,7 +13,7 @@ use crate::envelope::{Record, SignedRecord};
 use crate::event::{Class, Event, EvidenceKind, Output, Verdict, Verifiable};
 use crate::gossip::grid;
 use crate::membership::exchange::{self, Difference};
-use crate::membership::failure::Contact;
+use crate::membership::failure::{Contact, MISSED_SHARE};
 use crate::membership::roster::Change;
 use crate::message::{LinkPeer, Marks, Message};
 use crate::types::bounds::RECORD_ADDRESSES_MAX;
@@ -144,8 +144,7 @@ impl Peer {
         }
         let (peer, uri) = (record.peer, record.record.uri.clone());
         let refresh_ms = self.config.refresh_interval.as_millis() as u64;
-        let periodic =
-            self.roster.get(&peer).is_some_and(|old| record.only_renews(&old.record, refresh_ms));
+        let periodic = self.roster.get(&peer).is_some_and(|old| record.only_renews(&old.record, refresh_ms));
         let change = self.roster.take(record.clone(), from_itself, now.time);
         if change == Change::Joined && !news && !from_itself {
             self.exchange.brought();
@@ -193,7 +192,13 @@ impl Peer {
             // What is drawn is at the end.
             links.partial_shuffle(&mut self.rng, farewell);
         }
+        let peers = self.exchange.take_missed();
+        let told = if peers.is_empty() { &[] } else { &links[links.len() - farewell..] };
+        for link in told {
+            self.send(*link, Class::Control, Message::Missed { peers: peers.clone() });
+        }
         let (leaving, staying) = self.exchange.take_news(now.time);
+        self.set_opt(Timer::News, self.exchange.more_missed());
         for (frames, count) in [(leaving, farewell), (staying, news)] {
             for records in frames {
                 for link in &links[links.len() - count..] {
@@ -276,7 +281,8 @@ impl Peer {
         let reached = self.links.reached();
         // Whom the roster knows is dialled where the grid asks for it.
         let (roster, is_linked) = (&self.roster, self.links.linked() > 0);
-        let is_known = |peer: &PeerId| is_linked && roster.get(peer).is_some_and(|member| member.is_reachable);
+        let is_known =
+            |peer: &PeerId| is_linked && roster.get(peer).is_some_and(|member| member.is_reachable);
         let is_settled = |peer: &PeerId| reached.binary_search(peer).is_ok() || is_known(peer);
         let due = self.bootstrap.due(now.time, slots, &self.config.advertise, is_settled);
         let mut next = self.bootstrap.next(&self.config.advertise, is_settled);
@@ -310,9 +316,8 @@ impl Peer {
             let Some(peer) = list.pop() else { break };
             let row = grid::row(&peer, self.rows);
             let in_doubt = self.contacts.get(&peer).is_some_and(Contact::is_in_doubt);
-            let is_full =
-                self.rows > 1 && row != own && by_row[row as usize] >= grid::LINKS_PER_ROW && !in_doubt;
-            if is_full
+            let is_full = self.rows > 1 && row != own && by_row[row as usize] >= grid::LINKS_PER_ROW;
+            if is_full && !in_doubt
                 || reached.binary_search(&peer).is_ok()
                 || self.contacts.next(&peer).is_none_or(|at| at > now.time)
             {
@@ -326,16 +331,16 @@ impl Peer {
             }
             let address = addresses[self.contacts.dialling(peer, addresses.len())].clone();
             self.dialling += 1;
-            by_row[row as usize] += 1;
-            let op = self.op(Purpose::DialMember(peer, address.clone()));
+            by_row[row as usize] += usize::from(!is_full);
+            let op = self.op(Purpose::DialMember { peer, address: address.clone(), visit: is_full });
             self.outputs.push_back(Output::Dial { op, address, expect: Some(peer) });
         }
     }
 
-    /// Answers whether it was an address of the configuration.
+    /// Answers whether the grid had not asked for it.
     pub(super) fn dial_answered(&mut self, op: OpId, peer: &LinkPeer) -> bool {
         let purpose = self.ops.remove(&op);
-        if matches!(purpose, Some(Purpose::DialBootstrap(_) | Purpose::DialMember(..))) {
+        if matches!(purpose, Some(Purpose::DialBootstrap(_) | Purpose::DialMember { .. })) {
             self.dialling = self.dialling.saturating_sub(1);
         }
         match purpose {
@@ -344,7 +349,10 @@ impl Peer {
                 self.dial_list = None;
                 return true;
             }
-            Some(Purpose::DialMember(member, _)) => self.contacts.answered(&member),
+            Some(Purpose::DialMember { peer, visit, .. }) => {
+                self.contacts.answered(&peer);
+                return visit;
+            }
             _ => {}
         }
         false
@@ -359,7 +367,7 @@ impl Peer {
         }
         if let Some(since) = self.contacts.unreachable_since() {
             let earliest = now.time + self.config.forget_after / 8;
-            self.set(Timer::Forget, earliest.max(since + self.config.forget_after));
+            self.set(Timer::Forget, earliest.max(since + self.config.forget_after / MISSED_SHARE));
         }
     }
 

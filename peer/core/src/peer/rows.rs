@@ -153,7 +153,10 @@ impl Peer {
                 show(peer, Reach::Linked);
             } else if member.is_reachable {
                 let at = contact.map_or(Time::ZERO, |contact| contact.next());
-                show(peer, Reach::Next { at, in_doubt: contact.is_some_and(|contact| contact.is_in_doubt()) });
+                show(
+                    peer,
+                    Reach::Next { at, in_doubt: contact.is_some_and(|contact| contact.is_in_doubt()) },
+                );
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::event::{
 };
 use crate::membership::window::Window;
 use crate::message::{
-    Fingerprint, Frame, GoodbyeReason, Hello, LinkPeer, Message, Push, Sync, SyncBound, SyncContent,
+    Fingerprint, Frame, GoodbyeReason, Hello, LinkPeer, Message, Missing, Push, Sync, SyncBound, SyncContent,
     SyncRange,
 };
 use crate::payload::Codings;
@@ -147,6 +147,14 @@ fn message() -> impl Strategy<Value = Message> {
         any::<u32>().prop_map(|limit| Message::RecordsRequest { limit, digest: Bytes::new(), known: None }),
         (proptest::collection::vec(record(), 0..4), any::<bool>())
             .prop_map(|(records, news)| Message::Records { records, news }),
+        proptest::collection::vec((0..9_u8, 0..3_u64, any::<u64>()), 0..4).prop_map(|peers| {
+            let missing = |(number, incarnation, sequence)| Missing {
+                peer: link_peer(number).id,
+                incarnation,
+                sequence,
+            };
+            Message::Missed { peers: peers.into_iter().map(missing).collect() }
+        }),
         (
             0_u64..3,
             proptest::collection::vec(range, 0..4),
