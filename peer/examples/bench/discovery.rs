@@ -51,11 +51,11 @@ pub(crate) async fn run(place: &Place, args: &Args) -> Result<Value> {
     for host in &mut hosts {
         host.ask("status")?;
     }
-    let listening = began.elapsed();
+    let listen = Instant::now();
     await_all(&mut hosts, within, "know all others", |status| {
         status["knownMin"].as_u64() == Some(args.peers as u64 - 1)
     })?;
-    let mutual = began.elapsed() - listening;
+    let mutual = listen.elapsed();
 
     let (mut usual, mut two_dead) = (Vec::new(), Vec::new());
     for number in 0..later {
@@ -64,9 +64,9 @@ pub(crate) async fn run(place: &Place, args: &Args) -> Result<Value> {
         client::await_status(&mut client, within, "linked", |status| status.peers_linked > 0).await?;
         let took = begin.elapsed().as_secs_f64();
         if number % 2 == 0 {
-            usual.push(took)
+            usual.push(took);
         } else {
-            two_dead.push(took)
+            two_dead.push(took);
         }
         peer.stop()?;
     }
@@ -93,7 +93,7 @@ pub(crate) async fn run(place: &Place, args: &Args) -> Result<Value> {
     let kept = hosts.iter_mut().map(|host| host.ask("status")).collect::<Result<Vec<_>>>()?;
     let kept = kept.iter().filter_map(|status| status["knownMin"].as_u64()).min();
     Ok(json!({
-        "peers": args.peers, "processes": args.processes, "listeningAfterS": listening.as_secs_f64(),
+        "peers": args.peers, "processes": args.processes, "listeningAfterS": listen.duration_since(began).as_secs_f64(),
         "mutualAfterLastListensS": mutual.as_secs_f64(),
         "bootstrapS": quantile(&mut usual, 0.5), "bootstrapTwoOfThreeDeadS": quantile(&mut two_dead, 0.5),
         "killed": args.peers - left, "forgottenAfterS": forgotten.is_ok().then_some(looked),

@@ -189,13 +189,11 @@ impl Doorkeeper {
         }
         let acceptor = TlsAcceptor::from(Arc::clone(&self.inner.tls.current().server));
         let mut shaken = pin!(acceptor.accept(socket));
-        match timeout(TURN_WITHIN, &mut shaken).await {
-            Ok(shaken) => shaken,
-            Err(_) => {
-                drop(turn);
-                shaken.await
-            }
+        if let Ok(shaken) = timeout(TURN_WITHIN, &mut shaken).await {
+            return shaken;
         }
+        drop(turn);
+        shaken.await
     }
 
     async fn admit(&self, tls: TlsStream<Socket>, remote: SocketAddr) {

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use futures::FutureExt as _;
 use sorcha_peer_core::event::Rung;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::TcpStream;
 
 use super::carry::Carried;
@@ -41,7 +41,7 @@ impl Socket {
         match self {
             Self::Tcp(socket) => {
                 let ready = socket.ready(Interest::READABLE).now_or_never();
-                ready.is_some_and(|ready| ready.is_ok_and(|ready| ready.is_read_closed()))
+                ready.is_some_and(|ready| ready.is_ok_and(Ready::is_read_closed))
             }
             Self::Carried(..) => false,
         }
