@@ -19,7 +19,7 @@ use crate::view::Size;
 /// News waits this long for company in its frame. Guess.
 const NEWS_BATCH: Duration = Duration::from_millis(10);
 /// Nobody waits for a record that only renews another: in a network of 1,000 one comes every second by default. Guess, well below
-/// the 45 min after which the last one would expire.
+/// the hour after which the last one would expire.
 const NEWS_BATCH_PERIODIC: Duration = Duration::from_secs(10);
 /// And goes out this often at most, so that many peers that come one after the other make few frames. Guess: the five hops to a
 /// thousand peers take about a second then.

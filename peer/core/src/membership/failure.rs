@@ -24,7 +24,7 @@ pub(crate) struct Contact {
     address: usize,
     /// Since when neither a dial nor a link worked.
     unreachable: Option<Time>,
-    /// Since then a dial found nobody there, or nobody can dial it.
+    /// Since then a dial has found nobody there, or nobody can dial it.
     is_gone: bool,
     /// When others last said that it was not there.
     missed: Option<Time>,
@@ -179,7 +179,8 @@ impl Contacts {
         is_new
     }
 
-    /// Members unreachable for this long, for [`MISSED_SHARE`] of it where others too found nobody there, or for [`SLOW_TIMES`] as long where somebody was there and too slow each time.
+    /// Members unreachable for this long, for one part in [`MISSED_SHARE`] of it where others too found nobody there, or for
+    /// [`SLOW_TIMES`] as long where somebody was there and too slow each time.
     pub(crate) fn unreachable(&self, now: Time, forget_after: Duration) -> Vec<PeerId> {
         let expired = |contact: &Contact| {
             let Some(since) = contact.unreachable else { return false };
