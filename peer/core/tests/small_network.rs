@@ -270,9 +270,10 @@ fn a_leaving_peer_is_forgotten_by_all() {
 fn a_dead_peer_is_forgotten_after_a_while_and_comes_back_with_a_restart() {
     let mut network = linked(4);
     network.kill(2);
-    network.run_for(30 * SECOND);
+    network.run_for(14 * SECOND);
     assert_eq!(network.nodes[0].peer().status().peers_known, 3);
-    network.run_for(60 * SECOND);
+    // The others miss it too.
+    network.run_for(16 * SECOND);
     for at in [0, 1, 3] {
         assert_eq!(network.nodes[at].peer().status().peers_known, 2, "{at}");
     }

@@ -13,7 +13,7 @@ use crate::types::{PeerId, Time, WallTime};
 const SLOW_TIMES: u32 = 5;
 /// One that others found missing too is forgotten after this part of it. Guess: with 15 s until a silent link is given up and the
 /// way of the word, everyone has forgotten it within a minute.
-pub(crate) const MISSED_SHARE: u32 = 3;
+pub(crate) const MISSED_SHARE: u32 = 4;
 
 /// What is known of reaching one member.
 #[derive(Debug, Default)]
@@ -257,8 +257,8 @@ mod tests {
         }
         contacts.failed(&dead, "refused".into(), at(2), &mut rng);
         contacts.linked(alive);
-        assert_eq!(contacts.unreachable(at(20), minute), []);
-        assert_eq!(contacts.unreachable(at(21), minute), [dead]);
+        assert_eq!(contacts.unreachable(at(15), minute), []);
+        assert_eq!(contacts.unreachable(at(16), minute), [dead]);
         assert_eq!(contacts.unreachable(at(500), minute), [dead]);
         assert!(contacts.missed(alive, false, (at(61), at(62)), minute));
         // Word of it comes before its link is noticed to be lost.

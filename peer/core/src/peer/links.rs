@@ -351,7 +351,7 @@ impl Peer {
                 self.contacts.unfinished(&peer.id, reason.clone(), now.time, &mut self.rng);
                 self.bootstrap.failed(&session.address, now.time, &mut self.rng);
             } else if session.unused {
-                let wait = self.spread_out(NOT_NOW);
+                // Whose links were all such visits dials those that its own grid asks for, the same peers perhaps.
                 self.contacts.parted(peer.id, session.heard_wall, now.time + wait);
             } else if session.stood {
                 let can_be_dialled = self.roster.get(&peer.id).is_some_and(|member| member.is_reachable);

@@ -366,7 +366,7 @@ impl Peer {
             }
         }
         if let Some(since) = self.contacts.unreachable_since() {
-            let earliest = now.time + self.config.forget_after / 8;
+            let earliest = now.time + self.config.forget_after / 16;
             self.set(Timer::Forget, earliest.max(since + self.config.forget_after / MISSED_SHARE));
         }
     }
