@@ -178,7 +178,7 @@ pub(crate) struct Session {
     pub(crate) reachable: bool,
     /// It stood for its peer at some time.
     pub(crate) stood: bool,
-    /// It was opened by an address of the configuration, not because the grid asked for it.
+    /// It was opened by an address of the configuration, or to see whether its peer lives, not because the grid asked for it.
     pub(crate) visit: bool,
     /// Its end was said because the grid asks for no link between the two.
     pub(crate) unused: bool,

@@ -104,7 +104,7 @@ impl Links {
         reached
     }
 
-    /// Peers whose standing link was opened by an address of the configuration, by id.
+    /// Peers whose standing link is a visit, by id.
     pub(crate) fn visited(&self) -> Vec<PeerId> {
         self.standing().filter(|session| session.visit).map(|session| session.peer.id).collect()
     }

@@ -269,24 +269,24 @@ impl Peer {
         self.set(Timer::Liveness, now.time + LINGER);
     }
 
-    /// Ends links by an address of the configuration that the grid does not ask for, once its own stand: a network's many peers
-    /// all begin with the same few, who would have a link to each.
+    /// Ends links that the grid did not ask for, once its own stand: a network's many peers all begin with the same few, who
+    /// would have a link to each.
     pub(super) fn end_visits(&mut self, now: Now) {
-        if self.rows <= 1 || !self.caught_up || self.links.visited().is_empty() {
+        if self.rows <= 1 || !self.caught_up {
             return;
         }
-        let own = grid::row(&self.me, self.rows);
-        let mut asked_for = vec![0; self.rows as usize];
-        for session in self.links.standing().filter(|session| !session.visit) {
-            asked_for[grid::row(&session.peer.id, self.rows) as usize] += 1;
+        let (mut asked_for, mut visits) = (vec![0; self.rows as usize], Vec::new());
+        for session in self.links.standing() {
+            let row = grid::row(&session.peer.id, self.rows);
+            if session.visit {
+                visits.push((session.link, session.peer.id, row));
+            } else {
+                asked_for[row as usize] += 1;
+            }
         }
-        let visits = self.links.standing().filter(|session| session.visit);
-        let rows =
-            visits.map(|session| (session.link, session.peer.id, grid::row(&session.peer.id, self.rows)));
-        let over: Vec<(LinkId, PeerId, u32)> = rows
-            .filter(|(_, _, row)| *row != own && asked_for[*row as usize] >= grid::LINKS_PER_ROW)
-            .collect();
-        for (link, peer, _) in over {
+        let own = grid::row(&self.me, self.rows);
+        visits.retain(|(_, _, row)| *row != own && asked_for[*row as usize] >= grid::LINKS_PER_ROW);
+        for (link, peer, _) in visits {
             self.retire(link, GoodbyeReason::Unused, now);
             self.links.release(&peer, link);
         }

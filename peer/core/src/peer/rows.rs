@@ -23,7 +23,7 @@ const LINKED_PERCENT_MIN: usize = 90;
 enum Reach {
     /// It has a link or is being dialled.
     Linked,
-    /// It has one by an address of the configuration, which stays only where the grid asks for it.
+    /// It has one that the grid did not ask for, which stays only while the grid lacks others.
     Visited,
     /// It may be dialled from this time on; `in_doubt`: nobody knows whether it lives.
     Next { at: Time, in_doubt: bool },
