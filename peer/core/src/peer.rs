@@ -5,6 +5,7 @@
 //! chunks), `peer/references` (certificates that are referred to), `peer/reconcile` (rounds of sync), `peer/retain` (retention), `peer/sizes` and `peer/views` (what it shows of
 //! itself), `peer/timers` (deadlines).
 
+mod bodies;
 #[cfg(test)]
 mod faults;
 mod held;

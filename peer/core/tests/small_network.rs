@@ -180,7 +180,7 @@ fn nothing_is_acknowledged_or_announced_before_it_is_durable() {
             .count()
     };
     network.run_for(3 * SECOND);
-    assert_eq!(resends(&network), 3, "sent again because it was not acknowledged");
+    assert_eq!(resends(&network), 4, "sent again because it was not acknowledged");
     let announced = |network: &Network| {
         network
             .trace

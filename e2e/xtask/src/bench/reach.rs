@@ -29,12 +29,15 @@ pub(super) const BENCHES: [Bench; 2] = [
     },
 ];
 
+/// Large pages: a simulation is a walk through gigabytes of cold memory (measured with 10,000 peers: 99 instead of 131 s).
+const LARGE_PAGES: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
+
 /// Builds the simulator and lets it run the files; it prints, and says with its exit code whether bars are met.
 pub(super) fn run(workspace: &Workspace, bench: &Bench, args: &Args) -> Result<()> {
     let programs = super::release(workspace, &["--bin", SIMULATOR])?;
     let scenarios = workspace.root().join("peer/sim/scenarios").join(bench.directory);
     let mut command = Command::new(programs.join(SIMULATOR));
-    command.arg("reach").arg("--scenario").arg(scenarios);
+    command.env(LARGE_PAGES.0, LARGE_PAGES.1).arg("reach").arg("--scenario").arg(scenarios);
     command.args(["--output", if args.output == Output::Json { "json" } else { "table" }]);
     if args.check {
         command.arg("--check");

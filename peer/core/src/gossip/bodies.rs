@@ -1,5 +1,6 @@
 //! Large bodies on their way in: chunk by chunk, each verified with its proof, from several holders (docs/design.md § 3.5).
 //!
+//! What has come of a body is there for others at once: who asks for a chunk that is still on its way waits for it here.
 //! Knows holders as peers, not links: a transfer goes on when a holder is linked again.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::payload::Payload;
 use crate::tree::{self, Body};
 use crate::types::bounds::{CHUNK_BYTES, CHUNKS_PER_REQUEST_MAX};
 use crate::types::{Hash, LinkId, PeerId, Time, TxId};
@@ -21,12 +23,24 @@ const HOLDERS_MAX: usize = 16;
 const CHUNK_WAIT_MIN: Duration = Duration::from_secs(2);
 /// A transfer without progress for this long is given up; reconciliation starts it again.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
+/// Requests of others that wait for chunks of one body; beyond it they are told that it is not here. 128 peers of
+/// a row, each with its window.
+const WAITING_FOR_CHUNKS_MAX: usize = 4096;
 /// Transfers that wait for memory; beyond it they are left to reconciliation.
 const WAITING_MAX: usize = 1024;
+
+/// A verified chunk, as it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Piece {
+    pub(crate) data: Payload,
+    pub(crate) proof: Vec<Hash>,
+}
 
 #[derive(Debug)]
 struct Holder {
     peer: PeerId,
+    /// It made the transaction: all the others would ask it too.
+    is_origin: bool,
     /// How often its chunks came too late: each time its window is halved and others come first.
     late: u32,
 }
@@ -36,9 +50,10 @@ struct Transfer {
     length: u64,
     root: Hash,
     count: u32,
-    buffer: Vec<u8>,
-    leaves: Vec<Option<Hash>>,
+    pieces: Vec<Option<(Hash, Piece)>>,
     received: u32,
+    /// Links on which a chunk was asked for that has not come.
+    waiting: BTreeMap<u32, Vec<LinkId>>,
     /// Below it every chunk was asked for at least once.
     next: u32,
     again: BTreeSet<u32>,
@@ -55,10 +70,10 @@ pub(crate) enum Took {
     Nothing,
     /// It does not fit its root: evidence against its sender, who is asked no more.
     Bad,
-    /// One more.
-    Progress,
-    /// The last one.
-    Whole(Arc<Body>),
+    /// One more, which these links wait for.
+    Progress(Vec<LinkId>),
+    /// The last one, which these links wait for.
+    Whole(Arc<Body>, Vec<Piece>, Vec<LinkId>),
 }
 
 /// A request to be sent.
@@ -93,7 +108,14 @@ impl Bodies {
     }
 
     /// Starts a transfer; it waits while the others take all the memory. `false`: too many wait.
-    pub(crate) fn start(&mut self, id: TxId, length: u64, root: Hash, holders: &[PeerId], now: Time) -> bool {
+    pub(crate) fn start(
+        &mut self,
+        id: TxId,
+        (length, root): (u64, Hash),
+        origin: &PeerId,
+        holders: &[PeerId],
+        now: Time,
+    ) -> bool {
         if self.transfers.len() >= WAITING_MAX && !self.transfers.contains_key(&id) {
             return false;
         }
@@ -102,9 +124,9 @@ impl Bodies {
             length,
             root,
             count,
-            buffer: Vec::new(),
-            leaves: Vec::new(),
+            pieces: Vec::new(),
             received: 0,
+            waiting: BTreeMap::new(),
             next: 0,
             again: BTreeSet::new(),
             asked: BTreeMap::new(),
@@ -115,7 +137,30 @@ impl Bodies {
         for holder in holders {
             self.add_holder(&id, *holder);
         }
+        let transfer = self.transfers.get_mut(&id);
+        let known = transfer.into_iter().flat_map(|transfer| &mut transfer.holders);
+        known.filter(|holder| holder.peer == *origin).for_each(|holder| holder.is_origin = true);
         self.activate(now);
+        true
+    }
+
+    /// A chunk that has come, of a body that has not come whole.
+    pub(crate) fn piece(&self, id: &TxId, index: u32) -> Option<Piece> {
+        let (_, piece) = self.transfers.get(id)?.pieces.get(index as usize)?.as_ref()?;
+        Some(piece.clone())
+    }
+
+    /// A chunk is asked for on a link: `true` where it is on its way, and goes there when it comes.
+    pub(crate) fn wait_for(&mut self, id: &TxId, index: u32, link: LinkId) -> bool {
+        let Some(transfer) = self.transfers.get_mut(id) else { return false };
+        let waiting: usize = transfer.waiting.values().map(Vec::len).sum();
+        if index >= transfer.count || transfer.has(index) || waiting >= WAITING_FOR_CHUNKS_MAX {
+            return false;
+        }
+        let links = transfer.waiting.entry(index).or_default();
+        if !links.contains(&link) {
+            links.push(link);
+        }
         true
     }
 
@@ -125,7 +170,7 @@ impl Bodies {
             && transfer.holders.len() < HOLDERS_MAX
             && !transfer.holders.iter().any(|known| known.peer == holder)
         {
-            transfer.holders.push(Holder { peer: holder, late: 0 });
+            transfer.holders.push(Holder { peer: holder, is_origin: false, late: 0 });
         }
     }
 
@@ -162,15 +207,7 @@ impl Bodies {
     }
 
     /// Takes a chunk.
-    pub(crate) fn chunk(
-        &mut self,
-        id: &TxId,
-        from: &PeerId,
-        index: u32,
-        data: &Bytes,
-        proof: &[Hash],
-        now: Time,
-    ) -> Took {
+    pub(crate) fn chunk(&mut self, id: &TxId, from: &PeerId, index: u32, piece: Piece, now: Time) -> Took {
         let Some(transfer) = self.transfers.get_mut(id).filter(|transfer| transfer.active) else {
             return Took::Nothing;
         };
@@ -178,20 +215,22 @@ impl Bodies {
         if !asked && !transfer.again.contains(&index) || transfer.has(index) {
             return Took::Nothing;
         }
-        let leaf = tree::leaf(data);
-        let whole = data.len() == transfer.chunk_bytes(index);
-        if !whole || !tree::verify(leaf, index.into(), transfer.count.into(), proof, &transfer.root) {
+        let leaf = tree::leaf(piece.data.plain());
+        let whole = piece.data.len() == transfer.chunk_bytes(index);
+        if !whole || !tree::verify(leaf, index.into(), transfer.count.into(), &piece.proof, &transfer.root) {
             self.drop_holder(id, from);
             return Took::Bad;
         }
-        transfer.put(index, leaf, data);
+        let waiting = transfer.put(index, leaf, piece);
         transfer.progress = now;
         if transfer.received < transfer.count {
-            return Took::Progress;
+            return Took::Progress(waiting);
         }
         let transfer = self.remove(id, now).expect("it was there a moment ago");
-        let leaves = transfer.leaves.into_iter().flatten().collect();
-        Took::Whole(Arc::new(Body::from_verified(Bytes::from(transfer.buffer), leaves)))
+        let (leaves, pieces): (_, Vec<Piece>) = transfer.pieces.into_iter().flatten().unzip();
+        let mut bytes = Vec::with_capacity(transfer.length as usize);
+        pieces.iter().for_each(|piece| bytes.extend_from_slice(piece.data.plain()));
+        Took::Whole(Arc::new(Body::from_verified(Bytes::from(bytes), leaves)), pieces, waiting)
     }
 
     /// What to ask for now. `link` gives a holder's link and how long its answer may take.
@@ -203,15 +242,16 @@ impl Bodies {
         let mut requests = Vec::new();
         for (id, transfer) in self.transfers.iter_mut().filter(|(_, transfer)| transfer.active) {
             transfer.expire(now, &link);
-            let mut near: Vec<(u32, Duration, PeerId, LinkId)> = transfer
+            let mut near: Vec<(u32, bool, Duration, PeerId, LinkId)> = transfer
                 .holders
                 .iter()
                 .filter_map(|known| {
-                    link(&known.peer).map(|(link, wait)| (known.late, wait, known.peer, link))
+                    link(&known.peer)
+                        .map(|(link, wait)| (known.late, known.is_origin, wait, known.peer, link))
                 })
                 .collect();
             near.sort_unstable();
-            for (late, _, peer, link) in near {
+            for (late, _, _, peer, link) in near {
                 let window = (WINDOW_CHUNKS >> late.min(16)).max(1);
                 let flying = transfer.asked.values().filter(|(asked, _)| *asked == peer).count();
                 // Half a window at a time, so that requests are few and the pipe stays full.
@@ -238,15 +278,13 @@ impl Bodies {
         requests
     }
 
-    /// Transfers that made no progress for too long; they are gone.
-    pub(crate) fn stalled(&mut self, now: Time) -> Vec<TxId> {
+    /// Transfers that made no progress for too long, and who waits for chunks of them; they are gone.
+    pub(crate) fn stalled(&mut self, now: Time) -> Vec<(TxId, BTreeSet<LinkId>)> {
         let stalled = |transfer: &Transfer| transfer.active && now.since(transfer.progress) >= STALLED_AFTER;
         let ids: Vec<TxId> =
             self.transfers.iter().filter(|(_, transfer)| stalled(transfer)).map(|(id, _)| *id).collect();
-        for id in &ids {
-            self.remove(id, now);
-        }
-        ids
+        let removed = ids.into_iter().filter_map(|id| Some((id, self.remove(&id, now)?)));
+        removed.map(|(id, transfer)| (id, transfer.waiting.into_values().flatten().collect())).collect()
     }
 
     /// When to look for chunks that did not come.
@@ -257,7 +295,7 @@ impl Bodies {
 
 impl Transfer {
     fn has(&self, index: u32) -> bool {
-        self.leaves.get(index as usize).is_some_and(Option::is_some)
+        self.pieces.get(index as usize).is_some_and(Option::is_some)
     }
 
     fn chunk_bytes(&self, index: u32) -> usize {
@@ -265,21 +303,16 @@ impl Transfer {
         self.length.saturating_sub(start).min(CHUNK_BYTES as u64) as usize
     }
 
-    /// Memory grows with what has come, not with what a header claims.
-    fn put(&mut self, index: u32, leaf: Hash, data: &[u8]) {
-        let start = index as usize * CHUNK_BYTES;
-        let end = start + data.len();
-        if self.buffer.len() < end {
-            self.buffer.resize(end, 0);
+    /// Memory grows with what has come, not with what a header claims. Answers who waits for it.
+    fn put(&mut self, index: u32, leaf: Hash, piece: Piece) -> Vec<LinkId> {
+        if self.pieces.len() <= index as usize {
+            self.pieces.resize(index as usize + 1, None);
         }
-        if self.leaves.len() <= index as usize {
-            self.leaves.resize(index as usize + 1, None);
-        }
-        self.buffer[start..end].copy_from_slice(data);
-        self.leaves[index as usize] = Some(leaf);
+        self.pieces[index as usize] = Some((leaf, piece));
         self.received += 1;
         self.asked.remove(&index);
         self.again.remove(&index);
+        self.waiting.remove(&index).unwrap_or_default()
     }
 
     fn next_index(&mut self) -> Option<u32> {
@@ -330,10 +363,10 @@ mod tests {
         Some((LinkId(peer.prefix()), Duration::from_millis(10)))
     }
 
-    fn chunk(body: &Body, index: u32) -> (Bytes, Vec<Hash>) {
+    fn piece(body: &Body, index: u32) -> Piece {
         let start = index as usize * CHUNK_BYTES;
-        let data = body.bytes().slice(start..body.bytes().len().min(start + CHUNK_BYTES));
-        (data, tree::proof(body.leaves(), index as usize).expect("there is such a chunk"))
+        let data = body.bytes().slice(start..body.bytes().len().min(start + CHUNK_BYTES)).into();
+        Piece { data, proof: tree::proof(body.leaves(), index as usize).expect("there is such a chunk") }
     }
 
     #[test]
@@ -342,17 +375,18 @@ mod tests {
         let body = body(100 * CHUNK_BYTES + 5);
         let id = TxId::from_bytes([1; 32]);
         let mut bodies = Bodies::new(1 << 30);
-        bodies.start(id, body.bytes().len() as u64, body.root(), &[good, liar, silent], Time::ZERO);
+        let of = (body.bytes().len() as u64, body.root());
+        bodies.start(id, of, &good, &[good, liar, silent], Time::ZERO);
         let mut now = Time::ZERO;
         for _ in 0..200 {
             for request in bodies.requests(now, link) {
                 for index in request.first..request.first + request.count {
-                    let (data, proof) = chunk(&body, index);
+                    let piece = piece(&body, index);
                     if request.link.0 == liar.prefix() {
-                        let fake = Bytes::from(vec![9; data.len()]);
-                        bodies.chunk(&id, &liar, index, &fake, &proof, now);
+                        let fake = Bytes::from(vec![9; piece.data.len()]).into();
+                        bodies.chunk(&id, &liar, index, Piece { data: fake, ..piece }, now);
                     } else if request.link.0 == good.prefix()
-                        && let Took::Whole(whole) = bodies.chunk(&id, &good, index, &data, &proof, now)
+                        && let Took::Whole(whole, ..) = bodies.chunk(&id, &good, index, piece, now)
                     {
                         assert_eq!(*whole, body);
                         assert_eq!(bodies.bytes, 0);
@@ -372,14 +406,52 @@ mod tests {
         let id = |number| TxId::from_bytes([number; 32]);
         let root = Hash::from_bytes([0; 32]);
         for number in 1..=3 {
-            assert!(bodies.start(id(number), 60, root, &[holder], Time::ZERO));
+            assert!(bodies.start(id(number), (60, root), &holder, &[holder], Time::ZERO));
         }
         assert_eq!(bodies.bytes, 60);
         assert_eq!(bodies.requests(Time::ZERO, link).len(), 1);
         let later = Time::ZERO + STALLED_AFTER;
-        assert_eq!(bodies.stalled(later), [id(1)]);
+        assert_eq!(bodies.stalled(later), [(id(1), BTreeSet::new())]);
         assert_eq!(bodies.requests(later, link)[0].id, id(2));
-        assert!(bodies.start(id(9), u64::MAX / 2, root, &[], later));
+        assert!(bodies.start(id(9), (u64::MAX / 2, root), &holder, &[], later));
         assert_eq!(bodies.bytes, 60, "one that is too large waits until it is alone");
+    }
+
+    #[test]
+    fn who_asks_for_what_is_on_its_way_gets_it_when_it_comes() {
+        let (origin, head) = (PeerId::of_uri("origin"), PeerId::of_uri("head"));
+        let body = body(2 * CHUNK_BYTES);
+        let id = TxId::from_bytes([1; 32]);
+        let mut bodies = Bodies::new(1 << 30);
+        let of = (body.bytes().len() as u64, body.root());
+        bodies.start(id, of, &origin, &[origin, head], Time::ZERO);
+        let asked = bodies.requests(Time::ZERO, |peer| Some((LinkId(peer.prefix()), Duration::ZERO)));
+        assert!(asked.iter().all(|request| request.link.0 == head.prefix()), "the origin is asked last");
+
+        assert!(bodies.wait_for(&id, 0, LinkId(7)) && bodies.wait_for(&id, 0, LinkId(7)));
+        assert!(bodies.wait_for(&id, 1, LinkId(8)));
+        assert!(!bodies.wait_for(&id, 2, LinkId(8)), "it has two chunks");
+        assert!(bodies.piece(&id, 0).is_none());
+        let Took::Progress(waiting) = bodies.chunk(&id, &head, 0, piece(&body, 0), Time::ZERO) else {
+            panic!("one of two is progress")
+        };
+        assert_eq!(waiting, [LinkId(7)]);
+        assert!(bodies.piece(&id, 0).is_some() && !bodies.wait_for(&id, 0, LinkId(7)));
+        let Took::Whole(_, pieces, waiting) = bodies.chunk(&id, &head, 1, piece(&body, 1), Time::ZERO) else {
+            panic!("two of two are all")
+        };
+        assert_eq!((pieces.len(), waiting), (2, vec![LinkId(8)]));
+    }
+
+    #[test]
+    fn what_waits_for_chunks_is_bounded_and_told_when_they_do_not_come() {
+        let origin = PeerId::of_uri("origin");
+        let id = TxId::from_bytes([1; 32]);
+        let mut bodies = Bodies::new(1 << 30);
+        bodies.start(id, (1 << 20, Hash::from_bytes([0; 32])), &origin, &[origin], Time::ZERO);
+        let taken = (0..5000).filter(|link| bodies.wait_for(&id, 0, LinkId(*link))).count();
+        assert_eq!(taken, WAITING_FOR_CHUNKS_MAX);
+        let (stalled, waiting) = bodies.stalled(Time::ZERO + STALLED_AFTER).remove(0);
+        assert_eq!((stalled, waiting.len()), (id, WAITING_FOR_CHUNKS_MAX));
     }
 }

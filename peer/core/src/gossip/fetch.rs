@@ -17,6 +17,9 @@ pub(crate) const ANNOUNCED: Bounds = Bounds {
 const ANNOUNCERS_MAX: usize = 8;
 /// Asked at a time, after the first.
 const ASKED_AT_ONCE: usize = 2;
+/// All announcers are asked so often: a request or its answer may be lost. Where a fifth of all frames is, one of two such
+/// exchanges in three comes to something, and three in a row fail one time in twenty. Measured by simulation.
+const ROUNDS_MAX: u8 = 3;
 
 /// A short id with its salt.
 pub(crate) type Short = (u64, [u8; 8]);
@@ -27,6 +30,8 @@ struct Missing {
     announcers: Vec<LinkId>,
     /// The first so many announcers were asked.
     asked: usize,
+    /// How often all of them were asked before.
+    rounds: u8,
 }
 
 /// What is missing, by short id or by id.
@@ -82,7 +87,7 @@ impl<K: Ord + Copy> Fetches<K> {
         if self.missing.len() >= self.bounds.missing_max {
             return None;
         }
-        self.missing.insert(key, Missing { due, announcers: vec![by], asked: 0 });
+        self.missing.insert(key, Missing { due, announcers: vec![by], asked: 0, rounds: 0 });
         Some(due)
     }
 
@@ -109,9 +114,14 @@ impl<K: Ord + Copy> Fetches<K> {
                 asks.next = Some(asks.next.map_or(missing.due, |next: Time| next.min(missing.due)));
                 return true;
             }
+            let all_asked = missing.announcers[missing.asked..].iter().all(|link| wait(*link).is_none());
+            if all_asked && missing.rounds + 1 < ROUNDS_MAX {
+                (missing.asked, missing.rounds) = (0, missing.rounds + 1);
+            }
             let (asked, open) = missing.announcers.split_at_mut(missing.asked);
             open.sort_by_key(|link| (wait(*link).unwrap_or(Duration::MAX), *link));
-            let count = if asked.is_empty() { 1 } else { ASKED_AT_ONCE };
+            let is_first = asked.is_empty() && missing.rounds == 0;
+            let count = if is_first { 1 } else { ASKED_AT_ONCE };
             let mut longest = None;
             for link in open.iter().take(count) {
                 missing.asked += 1;
@@ -127,7 +137,8 @@ impl<K: Ord + Copy> Fetches<K> {
                 asks.given_up.push(*key);
                 return false;
             };
-            missing.due = now + longest;
+            // It may be load that is waited for.
+            missing.due = now + longest * 2_u32.pow(missing.rounds.into());
             asks.next = Some(asks.next.map_or(missing.due, |next: Time| next.min(missing.due)));
             true
         });
@@ -155,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_is_asked_first_then_two_at_a_time() {
+    fn the_nearest_is_asked_first_then_two_at_a_time_and_all_again() {
         let mut fetches = Fetches::new(BOUNDS);
         for link in [5, 3, 4, 6, 100] {
             fetches.announced(SHORT, LinkId(link), at(50));
@@ -165,8 +176,14 @@ mod tests {
         assert_eq!((asked(&first), first.next), (vec![3], Some(at(80))));
         assert_eq!(asked(&fetches.due(at(80), wait)), [4, 5]);
         assert_eq!(asked(&fetches.due(at(130), wait)), [6]);
-        let last = fetches.due(at(190), wait);
-        assert_eq!((last.in_vain.len(), last.given_up), (5, vec![SHORT]));
+        let again = fetches.due(at(190), wait);
+        assert_eq!((asked(&again), again.next), (vec![3, 4], Some(at(190 + 2 * 40))));
+        assert_eq!(asked(&fetches.due(at(1000), wait)), [5, 6]);
+        let again = fetches.due(at(2000), wait);
+        assert_eq!((asked(&again), again.next), (vec![3, 4], Some(at(2000 + 4 * 40))));
+        assert_eq!(asked(&fetches.due(at(3000), wait)), [5, 6]);
+        let last = fetches.due(at(4000), wait);
+        assert_eq!((last.in_vain.len(), last.given_up), (4, vec![SHORT]), "one link is gone");
         assert!(fetches.is_empty());
     }
 

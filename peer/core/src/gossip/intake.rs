@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::bodies::Piece;
 use crate::envelope::SyncKey;
 use crate::message::Push;
 use crate::payload::Payload;
@@ -32,8 +33,8 @@ pub(crate) struct Incoming {
     pub(crate) acks: Vec<(LinkId, u64)>,
     /// Some copy of it was pushed, not brought by repair.
     pub(crate) pushed: bool,
-    /// Header and body are verified: it may be passed on.
-    pub(crate) verified: Option<Payload>,
+    /// What of it may be passed on.
+    pub(crate) verified: Verified,
     alternates: Vec<(PeerId, Push)>,
 }
 
@@ -49,7 +50,7 @@ impl Incoming {
             from,
             holders,
             acks: ack.into_iter().collect(),
-            verified: None,
+            verified: Verified::Nothing,
             alternates: Vec::new(),
         }
     }
@@ -57,6 +58,17 @@ impl Incoming {
     pub(crate) fn key(&self) -> SyncKey {
         self.push.envelope.key()
     }
+}
+
+/// How far a transaction on its way in is verified.
+#[derive(Debug, Clone)]
+pub(crate) enum Verified {
+    /// Not yet.
+    Nothing,
+    /// Its header, of a body that comes in chunks.
+    Header,
+    /// All of it; the chunks of a large body, for others to ask until it is on the disk.
+    Whole(Payload, Vec<Piece>),
 }
 
 /// What became of a second copy of a transaction on its way in.

@@ -135,8 +135,11 @@ mod tests {
             unresolved.came(id, &testing::push(1, 10), None, [LinkId(1)], Time::ZERO);
         }
         assert_eq!((unresolved.ways.len(), unresolved.sizes()[0].len), (2048, 2048));
-        unresolved.due(Time::ZERO, wait);
-        let asks = unresolved.due(Time::from_micros(10_000), wait);
+        let mut asks = unresolved.due(Time::ZERO, wait);
+        for second in 1..4 {
+            assert_eq!(asks.given_up.len(), 0, "{second}");
+            asks = unresolved.due(Time::from_micros(second * 1_000_000), wait);
+        }
         assert_eq!((asks.given_up.len(), asks.in_vain.len()), (2048, 2048));
         assert_eq!((unresolved.ways.len(), unresolved.sizes()[0].len), (0, 0));
     }

@@ -95,7 +95,7 @@ impl Peer {
         session.heard_at(now.time, now.wall);
         let (landed, from) = (session.acknowledged(frame.ack, frame.ack_bits), session.peer.id);
         if landed.bulk {
-            self.send_bulk(link);
+            self.send_bulk(link, now);
         }
         self.confirmed(&from, &landed.own);
         let Some(session) = self.links.get(link) else { return };
@@ -134,9 +134,9 @@ impl Peer {
             Message::Fetch { ids, salt, short_ids, whole } => {
                 self.fetch_asked(link, &ids, salt, &short_ids, whole, now);
             }
-            Message::ChunkRequest { id, first, count } => self.chunks_asked(link, id, first, count),
+            Message::ChunkRequest { id, first, count } => self.chunks_asked(link, id, first, count, now),
             Message::Chunk { id, index, data, proof } => {
-                self.chunk(peer, id, index, &data, &proof, now);
+                self.chunk(peer, id, index, data, proof, now);
             }
             Message::Garbled { id, chunk, detail } => self.garbled(peer, id, chunk, &detail, now),
             Message::Unavailable { ids } => self.unavailable(peer, &ids, now),
@@ -477,7 +477,7 @@ impl Peer {
             }
         }
         for link in self.links.ids() {
-            self.send_bulk(link);
+            self.send_bulk(link, now);
         }
     }
 

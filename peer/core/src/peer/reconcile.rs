@@ -54,9 +54,13 @@ impl Peer {
             }
         }
         while let Some(peer) = self.sync.next() {
-            let Some(link) = self.links.of(&peer).map(|session| session.link) else { continue };
+            let Some((link, answer)) =
+                self.links.of(&peer).map(|session| (session.link, session.rtt.timeout()))
+            else {
+                continue;
+            };
             let number = self.rng.random();
-            if self.sync.start(link, Side::Own, peer, number, now.time) {
+            if self.sync.open(link, peer, number, answer, now.time) {
                 self.open_round(link, now);
             }
         }
@@ -102,7 +106,7 @@ impl Peer {
         let listed = std::mem::take(&mut round.listed);
         round.talking = !sync.ranges.is_empty();
         self.sync.progress(link, side, now.time);
-        self.queue_bulk(link, sync.want.into_iter().map(Item::Envelope));
+        self.queue_bulk(link, sync.want.into_iter().map(Item::Envelope), now);
         if sync.ranges.is_empty() {
             self.set(Timer::SyncRound, now.time);
             return;

@@ -1,4 +1,4 @@
-//! Announcements, fetches of what was missed, large bodies in chunks, and everything that is sent in bulk.
+//! Announcements, fetches of what was missed, and everything that is sent in bulk.
 
 use std::time::Duration;
 
@@ -6,13 +6,14 @@ use rand::Rng;
 
 use super::{Peer, Purpose, Timer};
 use crate::event::{Class, EvidenceKind, LoadWhat, Loaded, Output};
-use crate::gossip::bodies::Took;
+use crate::gossip::bodies::Piece;
+use crate::gossip::intake::Verified;
 use crate::gossip::{announce, grid};
 use crate::link::budget::Item;
 use crate::message::{Message, Push, short_id};
 use crate::payload::Payload;
 use crate::types::bounds::PUSH_BODY_BYTES_MAX;
-use crate::types::{Hash, LinkId, Now, OpId, PeerId, TxId, WallTime};
+use crate::types::{LinkId, Now, OpId, PeerId, TxId, WallTime};
 
 /// Mean one-way delays that an announced transaction is waited for, while few pushes are missed and while many are.
 /// docs/design.md § 3.4 has 1.5 and 0.75; 1.25 takes 35 ms off where TCP loses segments, for 0.02 copies
@@ -186,26 +187,28 @@ impl Peer {
         if whole {
             self.refer_later(link, now);
         }
-        self.queue_bulk(link, wanted.into_iter().map(if whole { Item::Whole } else { Item::Fetched }));
+        self.queue_bulk(link, wanted.into_iter().map(if whole { Item::Whole } else { Item::Fetched }), now);
     }
 
-    pub(super) fn chunks_asked(&mut self, link: LinkId, id: TxId, first: u32, count: u32) {
-        self.queue_bulk(link, (first..first.saturating_add(count)).map(|index| Item::Chunk(id, index)));
-    }
-
-    pub(super) fn queue_bulk(&mut self, link: LinkId, items: impl Iterator<Item = Item>) {
+    pub(super) fn queue_bulk(&mut self, link: LinkId, items: impl Iterator<Item = Item>, now: Now) {
         let Some(session) = self.links.get_mut(link) else { return };
         for item in items {
             if !session.bulk.push(item) {
                 break;
             }
         }
-        self.send_bulk(link);
+        self.send_bulk(link, now);
     }
 
     /// Loads as much for a link as its window lets through.
-    pub(super) fn send_bulk(&mut self, link: LinkId) {
+    pub(super) fn send_bulk(&mut self, link: LinkId, now: Now) {
         while let Some(item) = self.links.get_mut(link).and_then(|session| session.bulk.next()) {
+            if let Item::Chunk(id, index) = item
+                && let Some(Piece { data, proof }) = self.piece(&id, index)
+            {
+                self.serve(link, item, Some(Loaded::Chunk { data, proof }), now);
+                continue;
+            }
             let (id, what) = match item {
                 Item::Envelope(id) | Item::Fetched(id) | Item::Whole(id) => (id, LoadWhat::Envelope),
                 Item::Chunk(id, index) => (id, LoadWhat::Chunk { index }),
@@ -225,13 +228,19 @@ impl Peer {
                 return;
             }
             Some(Purpose::LoadForRow { rows, hops, holders }) => {
-                if let Some(Loaded::Envelope { envelope, body: Some(body) }) = found {
-                    self.push_to_row(&envelope, &body, rows, hops, &holders, now);
+                if let Some(Loaded::Envelope { envelope, body }) = found {
+                    self.push_to_row(&envelope, body.as_ref(), rows, hops, &holders, now);
                 }
                 return;
             }
             _ => return,
         };
+        self.serve(link, item, found, now);
+        self.send_bulk(link, now);
+    }
+
+    /// Sends what was asked for, or says that it is not here.
+    fn serve(&mut self, link: LinkId, item: Item, found: Option<Loaded>, now: Now) {
         let Some(session) = self.links.get_mut(link) else { return };
         session.bulk.loaded();
         let codings = session.codings;
@@ -272,87 +281,13 @@ impl Peer {
             let due = session.watch(now.time, (bytes + FRAME_OVERHEAD_BYTES) as u32, None, None);
             self.set_opt(Timer::Resend, due);
         }
-        self.send_bulk(link);
     }
 
     /// What this peer passed on before it was durable here.
     fn passed_on(&self, id: &TxId) -> Option<Loaded> {
         let incoming = self.intake.get(id)?;
-        let body = incoming.verified.clone()?;
+        let Verified::Whole(body, _) = incoming.verified.clone() else { return None };
         let body = (body.len() <= PUSH_BODY_BYTES_MAX).then_some(body);
         Some(Loaded::Envelope { envelope: incoming.push.envelope.clone(), body })
-    }
-
-    /// The header is verified: its body is fetched from whoever has it.
-    pub(super) fn fetch_body(&mut self, id: TxId, now: Now) {
-        let Some(envelope) = self.intake.envelope(&id) else { return };
-        let (length, root) = (envelope.header().body_bytes, envelope.header().body_root);
-        if self.bodies.start(id, length, root, &self.holders_of(&id), now.time) {
-            self.request_chunks(now);
-        } else {
-            self.give_up(id, now);
-        }
-    }
-
-    fn give_up(&mut self, id: TxId, now: Now) {
-        self.intake.remove(&id);
-        self.seen.release(&id);
-        self.sync.arrived(&id, false, now.time);
-    }
-
-    pub(super) fn request_chunks(&mut self, now: Now) {
-        for id in self.bodies.stalled(now.time) {
-            self.give_up(id, now);
-        }
-        let links = &self.links;
-        let link = |peer: &PeerId| links.of(peer).map(|session| (session.link, session.rtt.timeout()));
-        for request in self.bodies.requests(now.time, link) {
-            let (id, first, count) = (request.id, request.first, request.count);
-            self.send(request.link, Class::Control, Message::ChunkRequest { id, first, count });
-        }
-        self.timers.clear(Timer::Bodies);
-        self.set_opt(Timer::Bodies, self.bodies.next(now.time));
-    }
-
-    pub(super) fn chunk(
-        &mut self,
-        from: PeerId,
-        id: TxId,
-        index: u32,
-        data: &Payload,
-        proof: &[Hash],
-        now: Now,
-    ) {
-        match self.bodies.chunk(&id, &from, index, data.plain(), proof, now.time) {
-            Took::Nothing => return,
-            Took::Bad => {
-                let detail = format!("chunk {index} of transaction {id} does not match its root");
-                self.evidence(from, EvidenceKind::BadBody, detail);
-            }
-            Took::Progress => {}
-            Took::Whole(body) => self.complete(id, body, now),
-        }
-        self.sync.touch(&id, now.time);
-        self.request_chunks(now);
-    }
-
-    /// Packed bytes came that do not unpack: like any others that do not match their header.
-    pub(super) fn garbled(&mut self, from: PeerId, id: TxId, chunk: Option<u32>, detail: &str, now: Now) {
-        let what = chunk.map_or("the body".to_owned(), |index| format!("chunk {index}"));
-        self.evidence(from, EvidenceKind::BadBody, format!("{what} of transaction {id}: {detail}"));
-        if chunk.is_some() {
-            self.bodies.drop_holder(&id, &from);
-            self.request_chunks(now);
-        }
-    }
-
-    pub(super) fn unavailable(&mut self, from: PeerId, ids: &[TxId], now: Now) {
-        for id in ids {
-            self.bodies.drop_holder(id, &from);
-            if self.intake.get(id).is_none() {
-                self.sync.arrived(id, false, now.time);
-            }
-        }
-        self.request_chunks(now);
     }
 }

@@ -100,7 +100,7 @@ impl Peer {
             heads,
         };
         let targets = push::from_origin(&origin, &id, &self.neighbours(now));
-        self.push_to(&targets, &envelope, submission.body.payload(), 1, now);
+        self.push_to(&targets, &envelope, Some(submission.body.payload()), 1, now);
     }
 
     pub(super) fn own_not_persisted(&mut self, op: OpId, fault: StoreFault) {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::{Peer, Purpose, Timer};
 use crate::envelope::{Carried, Envelope, Referring};
 use crate::event::{Class, Event, EvidenceKind, LoadWhat, Output, Verdict, Verifiable};
-use crate::gossip::intake::{Again, Incoming};
+use crate::gossip::bodies::Piece;
+use crate::gossip::intake::{Again, Incoming, Verified};
 use crate::gossip::push::{self, Neighbour, Target};
 use crate::gossip::seen::Known;
 use crate::message::{Message, Push};
@@ -181,8 +182,11 @@ impl Peer {
         let (from, published) = (incoming.from, incoming.key().published);
         match verdict {
             Verdict::Valid => match incoming.push.body.clone() {
-                Some(body) => self.complete(id, Arc::new(Body::of(body)), now),
-                None => self.fetch_body(id, now),
+                Some(body) => self.complete(id, Arc::new(Body::of(body)), Vec::new(), now),
+                None => {
+                    self.header_verified(&id, now);
+                    self.fetch_body(id, now);
+                }
             },
             Verdict::Forged(detail) => {
                 self.evidence(from, EvidenceKind::BadSignature, detail);
@@ -204,10 +208,18 @@ impl Peer {
         }
     }
 
+    /// The header of a body that comes in chunks: it goes on at once, the chunks follow as they come.
+    fn header_verified(&mut self, id: &TxId, now: Now) {
+        if let Some(incoming) = self.intake.get_mut(id) {
+            incoming.verified = Verified::Header;
+            self.relay(id, now);
+        }
+    }
+
     /// Header and body are verified: passes them on and makes them durable.
-    pub(super) fn complete(&mut self, id: TxId, body: Arc<Body>, now: Now) {
+    pub(super) fn complete(&mut self, id: TxId, body: Arc<Body>, pieces: Vec<Piece>, now: Now) {
         let Some(incoming) = self.intake.get_mut(&id) else { return };
-        incoming.verified = Some(body.payload().clone());
+        incoming.verified = Verified::Whole(body.payload().clone(), pieces);
         let envelope = incoming.push.envelope.clone();
         self.relay(&id, now);
         let op = self.op(Purpose::Persist(id));
@@ -217,11 +229,17 @@ impl Peer {
     /// Passes a verified transaction on its way in to the own row, once, where this peer is its head.
     fn relay(&mut self, id: &TxId, now: Now) {
         let Some(incoming) = self.intake.get(id).filter(|incoming| incoming.push.head) else { return };
-        let Some(body) = incoming.verified.clone() else { return };
+        let body = match &incoming.verified {
+            Verified::Whole(body, _) => Some(body.clone()),
+            Verified::Header if incoming.push.envelope.header().body_bytes > PUSH_BODY_BYTES_MAX as u64 => {
+                None
+            }
+            Verified::Header | Verified::Nothing => return,
+        };
         if self.seen.relay(id) {
             let (envelope, holders) = (incoming.push.envelope.clone(), incoming.holders.clone());
             let (rows, hops) = (incoming.push.rows, incoming.push.hops.saturating_add(1));
-            self.push_to_row(&envelope, &body, rows, hops, &holders, now);
+            self.push_to_row(&envelope, body.as_ref(), rows, hops, &holders, now);
         }
     }
 
@@ -229,7 +247,7 @@ impl Peer {
     pub(super) fn push_to_row(
         &mut self,
         envelope: &Arc<Envelope>,
-        body: &Payload,
+        body: Option<&Payload>,
         rows: u32,
         hops: u32,
         holders: &[PeerId],
@@ -339,11 +357,11 @@ impl Peer {
         &mut self,
         targets: &[Target],
         envelope: &Arc<Envelope>,
-        body: &Payload,
+        body: Option<&Payload>,
         hops: u32,
         now: Now,
     ) {
-        let body = (body.len() <= PUSH_BODY_BYTES_MAX).then_some(body);
+        let body = body.filter(|body| body.len() <= PUSH_BODY_BYTES_MAX);
         let reference = self.reference_to(envelope, now);
         for target in targets {
             let (rows, head) = (target.rows, target.head);

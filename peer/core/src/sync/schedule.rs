@@ -18,8 +18,19 @@ const ANSWERING_MAX: usize = 4;
 const QUEUE_MAX: usize = 8;
 /// A round whose transactions do not come for this long is over.
 const IDLE_MAX: Duration = Duration::from_secs(5);
-/// A round in which the other side says nothing for this long is over. Guess: many round trips, and a read of a store.
+/// Transactions that are still to come of a round that is given up as soon as one that is not answered: another is as quickly
+/// asked for so few as this one is waited for. Guess.
+const FEW: usize = 64;
+/// A round in which the other side says nothing for this long is over, whatever its link's round trip. Guess: many round
+/// trips, and a read of a store.
 const SILENT_MAX: Duration = Duration::from_secs(2);
+/// A round in which the other side says nothing is waited for at least this long. Guess: a read of a busy store.
+const SILENT_MIN: Duration = Duration::from_millis(300);
+/// Silent rounds in a row that are taken for lost frames; with each one more the next waits twice as long, as it may be load
+/// that is waited for. Where a fifth of all frames is lost, four in a row are one in sixty.
+const SILENCES_FREE: u32 = 3;
+/// Silent rounds that are counted: beyond, `SILENT_MAX` holds anyway.
+const SILENCES_MAX: u32 = SILENCES_FREE + 3;
 /// A round is over after this time, whatever still comes: who sends a little of what is wanted now and then must not keep this
 /// peer from asking others. Guess: many times what one message asks for takes over a slow link.
 const ROUND_MAX: Duration = Duration::from_secs(60);
@@ -58,6 +69,8 @@ pub(crate) struct Round {
     /// How many were asked for.
     asked: usize,
     progress: Time,
+    /// How long the other side may say nothing.
+    patience: Duration,
 }
 
 impl Round {
@@ -78,12 +91,15 @@ impl Round {
             waiting: BTreeSet::new(),
             asked: 0,
             progress: now,
+            patience: SILENT_MAX,
         }
     }
 
     /// When it is given up if nothing happens in it.
     fn timeout(&self) -> Time {
-        let idle = self.progress + if self.talking && !self.asking { SILENT_MAX } else { IDLE_MAX };
+        let waits_for_few = !self.talking && self.waiting.len() <= FEW;
+        let is_quick = !self.asking && (self.talking || waits_for_few);
+        let idle = self.progress + if is_quick { self.patience } else { IDLE_MAX };
         idle.min(self.began + ROUND_MAX)
     }
 
@@ -119,6 +135,8 @@ pub(crate) struct Schedule {
     queue: VecDeque<PeerId>,
     rounds: BTreeMap<(LinkId, Side), Round>,
     wanted: BTreeMap<TxId, (LinkId, Side)>,
+    /// Own rounds in a row that fell silent.
+    silences: u32,
 }
 
 impl Schedule {
@@ -170,6 +188,24 @@ impl Schedule {
         true
     }
 
+    /// Starts an own round on a link that is answered on within `answer`. The store behind it may take as long again.
+    pub(crate) fn open(
+        &mut self,
+        link: LinkId,
+        peer: PeerId,
+        number: u64,
+        answer: Duration,
+        now: Time,
+    ) -> bool {
+        let is_open = self.start(link, Side::Own, peer, number, now);
+        if let Some(round) = self.rounds.get_mut(&(link, Side::Own)).filter(|_| is_open) {
+            let patience =
+                (answer * 2).max(SILENT_MIN) * 2_u32.pow(self.silences.saturating_sub(SILENCES_FREE));
+            round.patience = patience.min(SILENT_MAX);
+        }
+        is_open
+    }
+
     /// The link of an own round in which all is said, more was found than one message asks for, and little of that is
     /// still to come: the next round may open beside it.
     pub(crate) fn nearly_over(&self) -> Option<LinkId> {
@@ -187,7 +223,7 @@ impl Schedule {
     /// the last one, which says nothing of what this side lacks.
     pub(crate) fn follow(&mut self, link: LinkId, number: u64, now: Time) -> Option<Round> {
         let round = self.rounds.get_mut(&(link, Side::Own))?;
-        let next = Round::new(round.peer, number, now);
+        let next = Round { patience: round.patience, ..Round::new(round.peer, number, now) };
         let mut last = std::mem::replace(round, next);
         round.waiting = std::mem::take(&mut last.waiting);
         last.unsettled = true;
@@ -290,7 +326,11 @@ impl Schedule {
     pub(crate) fn finished(&mut self, now: Time) -> Vec<(Side, Round)> {
         let over = |round: &Round| !round.fell_silent() || now >= round.timeout();
         let keys: Vec<_> = self.rounds.iter().filter(|(_, round)| over(round)).map(|(key, _)| *key).collect();
-        keys.into_iter().filter_map(|key| Some((key.1, self.remove(key)?))).collect()
+        let ended: Vec<_> = keys.into_iter().filter_map(|key| Some((key.1, self.remove(key)?))).collect();
+        for (_, round) in ended.iter().filter(|(side, _)| *side == Side::Own) {
+            self.silences = if round.fell_silent() { (self.silences + 1).min(SILENCES_MAX) } else { 0 };
+        }
+        ended
     }
 
     fn remove(&mut self, key: (LinkId, Side)) -> Option<Round> {
@@ -371,6 +411,26 @@ mod tests {
             assert!(schedule.finished(now).is_empty(), "{second}");
         }
         assert_eq!(schedule.finished(Time::ZERO + ROUND_MAX).len(), 1);
+    }
+
+    #[test]
+    fn a_lost_frame_costs_some_round_trips_and_silence_after_silence_longer() {
+        let mut schedule = Schedule::default();
+        let (peer, link, mut now) = (PeerId::of_uri("a"), LinkId(1), Time::ZERO);
+        let mut waited = Vec::new();
+        for number in 0..8 {
+            assert!(schedule.open(link, peer, number, Duration::from_millis(200), now));
+            let timeout = schedule.next_timeout().expect("a round runs");
+            waited.push(timeout.since(now).as_millis());
+            now = timeout;
+            assert_eq!(schedule.finished(now).len(), 1);
+        }
+        assert_eq!(waited, [400, 400, 400, 400, 800, 1600, 2000, 2000]);
+        schedule.open(link, peer, 8, Duration::from_millis(20), now);
+        schedule.find(link, 8).expect("it runs").1.talking = false;
+        assert_eq!(schedule.finished(now).len(), 1);
+        schedule.open(link, peer, 9, Duration::from_millis(20), now);
+        assert_eq!(schedule.next_timeout(), Some(now + SILENT_MIN));
     }
 
     #[test]
