@@ -387,6 +387,7 @@ def frames():
             same(sha256(b"sorcha-tx-v1", envelope[1]).hex(), says["id"], f"id of {name}")
             found = [body.get(2, 0), body.get(3, 0), body.get(4, 0)]
             same(found, [says["rows"], int(says["head"]), says["hops"]], f"rows, head and hops of {name}")
+            same(body.get(5, 0), int(says.get("chunks_follow", False)), f"chunks that follow {name}")
             bodies[says["id"]] = header
             certificate = bytes.fromhex(load("signatures")["origin"]["certificate"])
             if "certificate_of" in says:

@@ -250,13 +250,15 @@ pub struct Push<E = Arc<Envelope>> {
     pub head: bool,
     /// 1 from the origin; 0 by repair: asked for after an announcement or by reconciliation.
     pub hops: u32,
+    /// The chunks of the body follow, as if the receiver had asked for all of them.
+    pub chunks_follow: bool,
 }
 
 impl<E> Push<E> {
     /// The same with another envelope, or the same envelope in another form.
     pub fn with<F>(self, envelope: F) -> Push<F> {
-        let Self { envelope: _, body, rows, head, hops } = self;
-        Push { envelope, body, rows, head, hops }
+        let Self { envelope: _, body, rows, head, hops, chunks_follow } = self;
+        Push { envelope, body, rows, head, hops, chunks_follow }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The façade: takes inputs, sequences the rooms, queues outputs. What is decided is decided in the rooms.
 //!
 //! Its parts: `peer/links` (a link's life), `peer/held` (what others hold, drains), `peer/members` (records, dialling, forgetting), `peer/rows` (the row count), `peer/submit`
-//! (local transactions), `peer/transactions` (others' transactions), `peer/repair` (announcements, fetches,
-//! chunks), `peer/references` (certificates that are referred to), `peer/reconcile` (rounds of sync), `peer/retain` (retention), `peer/sizes` and `peer/views` (what it shows of
+//! (local transactions), `peer/transactions` (others' transactions), `peer/repair` (announcements,
+//! fetches), `peer/bodies` (large bodies in chunks), `peer/references` (certificates that are referred to), `peer/reconcile` (rounds of sync), `peer/retain` (retention), `peer/sizes` and `peer/views` (what it shows of
 //! itself), `peer/timers` (deadlines).
 
 mod bodies;
@@ -162,6 +162,8 @@ pub struct Peer {
     fetches: Fetches<Short>,
     references: references::References,
     bodies: Bodies,
+    /// Links that wait for a chunk which is being read; each has `LOADS_MAX` under way at most.
+    chunk_loads: BTreeMap<(TxId, u32), Vec<LinkId>>,
     sync: Schedule,
     floors: Floors,
     store_fault: Option<StoreFault>,
@@ -186,6 +188,7 @@ impl Peer {
         let mut peer = Self {
             admission: Admission::new(config.body_bytes_max, config.submissions_max),
             bodies: Bodies::new(config.fetch_bytes_max),
+            chunk_loads: BTreeMap::new(),
             seen: Seen::new(now.wall),
             uri: identity.uri,
             me,

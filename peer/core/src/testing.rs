@@ -29,7 +29,7 @@ pub(crate) fn envelope(number: u64, body_bytes: usize) -> Arc<Envelope> {
 /// A push of that envelope with its body.
 pub(crate) fn push(number: u64, body_bytes: usize) -> Push {
     let body = Some(Bytes::from(vec![number as u8; body_bytes]).into());
-    Push { envelope: envelope(number, body_bytes), body, rows: 1, head: false, hops: 1 }
+    Push { envelope: envelope(number, body_bytes), body, rows: 1, head: false, hops: 1, chunks_follow: false }
 }
 
 /// A record of the peer with this name.

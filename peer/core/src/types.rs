@@ -238,6 +238,9 @@ pub mod bounds {
     pub const IDS_PER_FRAME_MAX: usize = 512;
     /// Chunks asked for by one request.
     pub const CHUNKS_PER_REQUEST_MAX: u32 = 64;
+    /// Chunks that follow a header unasked, at most. 64 KiB: as much as a receiver keeps of a transaction whose header is not
+    /// checked yet, and as is little enough to send twice now and then.
+    pub const CHUNKS_PUSHED_MAX: u32 = 4;
     /// Ranges in one `Sync` frame.
     pub const SYNC_RANGES_MAX: usize = 64;
     /// Bytes of one encoded transaction header; a longer one is a protocol error of its sender.

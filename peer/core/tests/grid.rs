@@ -7,6 +7,7 @@ use std::time::Duration;
 use network::Network;
 use sorcha_peer_core::event::Event;
 use sorcha_peer_core::message::Message;
+use sorcha_peer_core::types::bounds::CHUNK_BYTES;
 
 const SECOND: Duration = Duration::from_secs(1);
 const PEERS: usize = 40;
@@ -39,6 +40,58 @@ fn forty_peers_stand_in_rows_and_a_transaction_takes_two_hops() {
         })
     };
     assert!(network.nodes.iter().filter_map(hops).all(|hops| hops <= 2));
+}
+
+fn sent(network: &Network, which: impl Fn(&Message) -> bool) -> usize {
+    network.trace.iter().filter(|(_, _, message)| which(message)).count()
+}
+
+#[test]
+fn the_chunks_of_a_body_of_64_kib_follow_its_header_through_two_hops() {
+    let mut network = grid();
+    network.trace.clear();
+    network.submit(11, 1, vec![7; 4 * CHUNK_BYTES]);
+    let id = network.accepted(11, 1);
+    let took = network.run_until(SECOND, "all hold it", |network| network.holders(&id) == PEERS);
+    assert!(took <= 2 * network.delay, "{took:?}");
+    network.run_for(5 * SECOND);
+    assert_eq!(sent(&network, |message| matches!(message, Message::Chunk { .. })), 4 * (PEERS - 1));
+    assert_eq!(sent(&network, |message| matches!(message, Message::ChunkRequest { .. })), 0);
+}
+
+#[test]
+fn a_larger_body_is_asked_for_and_goes_on_chunk_by_chunk_before_it_is_whole_or_durable() {
+    let mut network = grid();
+    network.trace.clear();
+    let slow = network.nodes.len() - 1;
+    // No head has it on its disk before all others hold it.
+    network.submit(11, 1, vec![7; 40 * CHUNK_BYTES]);
+    let id = network.accepted(11, 1);
+    (0..=slow).filter(|node| *node != 11).for_each(|node| network.nodes[node].disk.slow = true);
+    let all = |network: &Network| network.nodes.iter().all(|node| node.disk.has_come(&id));
+    // Header and request; the second window of the origin is asked for when half of the first has come.
+    let took = network.run_until(SECOND, "all have it in memory", all);
+    assert!(took <= 8 * network.delay, "{took:?}");
+    assert_eq!(sent(&network, |message| matches!(message, Message::Unavailable { .. })), 0);
+    let chunks = sent(&network, |message| matches!(message, Message::Chunk { .. }));
+    assert_eq!(chunks, 40 * (PEERS - 1));
+}
+
+#[test]
+fn chunks_that_come_before_their_header_is_checked_are_kept_and_those_that_are_lost_asked_for() {
+    let mut network = grid();
+    network.trace.clear();
+    let mut lost = 0;
+    network.tamper = Some(Box::new(move |_, _, frame| {
+        let is_first = matches!(frame.message, Message::Chunk { index: 2, .. }) && lost < 10;
+        lost += u32::from(is_first);
+        !is_first
+    }));
+    network.submit(11, 1, vec![7; 4 * CHUNK_BYTES]);
+    let id = network.accepted(11, 1);
+    network.run_until(10 * SECOND, "all hold it", |network| network.holders(&id) == PEERS);
+    assert!(sent(&network, |message| matches!(message, Message::ChunkRequest { .. })) > 0);
+    assert_eq!(network.nodes[0].disk.body(&id).map(|body| body.len()), Some(4 * CHUNK_BYTES));
 }
 
 #[test]

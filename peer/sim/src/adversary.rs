@@ -250,7 +250,7 @@ fn invented(victim: &Envelope, sequence: u32) -> Push {
     header.body_bytes = body.len() as u64;
     header.body_root = sorcha_peer_core::tree::Body::new(body.clone()).root();
     let envelope = forged(&seal::envelope(header, victim.certificate()));
-    Push { envelope, body: Some(body.into()), rows: 1, head: false, hops: 1 }
+    Push { envelope, body: Some(body.into()), rows: 1, head: false, hops: 1, chunks_follow: false }
 }
 
 /// Another's record that says that it leaves, under a signature that does not hold.

@@ -184,7 +184,8 @@ fn message(body: v1::frame::Body) -> Result<Message, FrameError> {
                 Ok(body) => body,
                 Err(error) => return Ok(garbled(envelope.id(), None, &error)),
             };
-            Message::Push(Push { envelope, body, rows, head: push.head, hops: push.hops })
+            let (head, hops, chunks_follow) = (push.head, push.hops, push.chunks_follow);
+            Message::Push(Push { envelope, body, rows, head, hops, chunks_follow })
         }
         Body::Announce(announce) => Message::Announce {
             salt: announce.salt,

@@ -147,6 +147,7 @@ fn body(message: &Message) -> Option<v1::frame::Body> {
             rows: push.rows,
             head: push.head,
             hops: push.hops,
+            chunks_follow: push.chunks_follow,
         }),
         Message::Announce { salt, short_ids } => {
             Body::Announce(v1::Announce { salt: *salt, short_ids: short_ids.concat().into() })

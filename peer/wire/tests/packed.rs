@@ -39,7 +39,7 @@ fn envelope(body_bytes: u64) -> Arc<Envelope> {
 
 fn push(body: Payload) -> Message {
     let envelope = envelope(body.len() as u64);
-    Push { envelope, body: Some(body), rows: 1, head: false, hops: 1 }.into()
+    Push { envelope, body: Some(body), rows: 1, head: false, hops: 1, chunks_follow: false }.into()
 }
 
 fn chunk(data: Payload) -> Message {
@@ -63,7 +63,7 @@ fn read_chunk(packed: &[u8], plain_bytes: u32) -> Result<Message, String> {
 
 fn read_push(packed: &[u8], body_bytes: u64) -> Result<Message, String> {
     let envelope = envelope(body_bytes);
-    let push = Push { envelope, body: None, rows: 1, head: false, hops: 1 };
+    let push = Push { envelope, body: None, rows: 1, head: false, hops: 1, chunks_follow: false };
     read(push.into(), |body| {
         let Body::Push(push) = body else { unreachable!() };
         let envelope = push.envelope.as_mut().expect("an envelope");

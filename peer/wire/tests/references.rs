@@ -34,7 +34,7 @@ fn envelope() -> Arc<Envelope> {
 
 fn frame(envelope: Carried) -> Frame {
     let body = Some(Bytes::from(vec![1; BODY_BYTES]).into());
-    let message = Message::Push(Push { envelope, body, rows: 8, head: true, hops: 1 });
+    let message = Message::Push(Push { envelope, body, rows: 8, head: true, hops: 1, chunks_follow: false });
     Frame { sequence: 1000, ack: 900, ack_bits: u64::MAX, message }
 }
 

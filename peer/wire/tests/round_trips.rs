@@ -179,9 +179,9 @@ fn message() -> impl Strategy<Value = Message> {
         any::<u64>().prop_map(|nonce| Message::Pong { nonce }),
         (proptest::sample::select(reasons.to_vec()), "[ -~]{0,60}")
             .prop_map(|(reason, detail)| Message::Goodbye { reason, detail }),
-        (with_body(), rows(), any::<bool>(), any::<u32>()).prop_map(
-            |((envelope, body), rows, head, hops)| {
-                Message::Push(Push { envelope, body, rows, head, hops })
+        (with_body(), rows(), any::<bool>(), any::<u32>(), any::<bool>()).prop_map(
+            |((envelope, body), rows, head, hops, chunks_follow)| {
+                Message::Push(Push { envelope, body, rows, head, hops, chunks_follow })
             }
         ),
         (any::<u64>(), shorts()).prop_map(|(salt, short_ids)| Message::Announce { salt, short_ids }),
@@ -401,7 +401,8 @@ fn fields_of_a_later_version_survive_relaying() {
     let signed = Bytes::from(signed);
     let decoded = decode_header(signed.clone()).expect("tolerated");
     let envelope = Arc::new(Envelope::new(decoded, signed.clone(), Bytes::new(), Bytes::from_static(b"c")));
-    let push = Push { envelope: envelope.clone(), body: None, rows: 1, head: false, hops: 1 };
+    let push =
+        Push { envelope: envelope.clone(), body: None, rows: 1, head: false, hops: 1, chunks_follow: false };
     let frame = Frame { sequence: 1, ack: 0, ack_bits: 0, message: push.into() };
     let Message::Push(relayed) = decode_frame(encode_frame(&frame)).expect("a frame").message else {
         panic!("not a push")

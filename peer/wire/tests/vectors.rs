@@ -137,7 +137,7 @@ fn frames() -> Vec<(&'static str, Value, Frame)> {
     let id = envelope().id();
     let hex_id = id.to_string();
     let push = |envelope: Arc<Envelope>, body, rows, head, hops| {
-        Message::from(Push { envelope, body, rows, head, hops })
+        Message::from(Push { envelope, body, rows, head, hops, chunks_follow: false })
     };
     let short = repeated(LINE, SHORT_BYTES);
     let (short_envelope, long) = (unsigned(&short, 43), repeated(LINE, LONG_BYTES));
@@ -187,6 +187,18 @@ fn frames() -> Vec<(&'static str, Value, Frame)> {
             push(unsigned(long.bytes(), 44), None, 1, false, 1),
         ),
         (
+            "push_before_chunks",
+            json!({"id": long_id.to_string(), "rows": 8, "head": true, "hops": 1, "body": null, "chunks_follow": true}),
+            Message::from(Push {
+                envelope: unsigned(long.bytes(), 44),
+                body: None,
+                rows: 8,
+                head: true,
+                hops: 1,
+                chunks_follow: true,
+            }),
+        ),
+        (
             "push_packed",
             json!({"id": short_envelope.id().to_string(), "rows": 1, "head": false, "hops": 0, "body_coding": "LZ4_BLOCK",
                    "body": {"repeat": hex::encode(LINE), "bytes": SHORT_BYTES}}),
@@ -195,7 +207,14 @@ fn frames() -> Vec<(&'static str, Value, Frame)> {
         (
             "push_referring",
             json!({"id": hex_id, "rows": 8, "head": true, "hops": 1, "body": hex::encode(BODY), "certificate_of": URI}),
-            Message::Push(Push { envelope: referring(), body: body(), rows: 8, head: true, hops: 1 }),
+            Message::Push(Push {
+                envelope: referring(),
+                body: body(),
+                rows: 8,
+                head: true,
+                hops: 1,
+                chunks_follow: false,
+            }),
         ),
         (
             "announce",
@@ -402,7 +421,14 @@ fn odd_frames() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     };
     let lz4 = v1::Coding::Lz4Block.into();
     let push = |body_bytes: &Bytes| {
-        Message::from(Push { envelope: unsigned(body_bytes, 1), body: None, rows: 1, head: false, hops: 1 })
+        Message::from(Push {
+            envelope: unsigned(body_bytes, 1),
+            body: None,
+            rows: 1,
+            head: false,
+            hops: 1,
+            chunks_follow: false,
+        })
     };
     let packed_push = |plain_bytes: usize, packed: Vec<u8>| {
         let mut frame = frame(push(&repeated(b"a", plain_bytes)));
@@ -417,8 +443,14 @@ fn odd_frames() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     more.extend([0xc0, 0x02, 0x05]);
     let certificate = signed("/origin/certificate");
     let envelope = Envelope::new(header(), more.into(), Bytes::new(), certificate.clone());
-    let newer =
-        Message::from(Push { envelope: Arc::new(envelope), body: None, rows: 1, head: false, hops: 1 });
+    let newer = Message::from(Push {
+        envelope: Arc::new(envelope),
+        body: None,
+        rows: 1,
+        head: false,
+        hops: 1,
+        chunks_follow: false,
+    });
     let proven_by = |certificate: Bytes, certificate_sha256: Bytes| {
         let mut frame = frame(push(&Bytes::new()));
         if let Some(Said::Push(v1::Push { envelope: Some(envelope), .. })) = &mut frame.body {

@@ -66,7 +66,7 @@ struct Transfer {
 /// What a chunk did.
 #[derive(Debug)]
 pub(crate) enum Took {
-    /// It was not asked for, or is there already.
+    /// It is of nobody who has it, or is there already.
     Nothing,
     /// It does not fit its root: evidence against its sender, who is asked no more.
     Bad,
@@ -144,6 +144,14 @@ impl Bodies {
         true
     }
 
+    /// All its chunks are on their way from this peer, as if they had been asked for.
+    pub(crate) fn follow(&mut self, id: &TxId, from: &PeerId, now: Time) {
+        if let Some(transfer) = self.transfers.get_mut(id).filter(|transfer| transfer.active) {
+            transfer.asked.extend((transfer.next..transfer.count).map(|index| (index, (*from, now))));
+            transfer.next = transfer.count;
+        }
+    }
+
     /// A chunk that has come, of a body that has not come whole.
     pub(crate) fn piece(&self, id: &TxId, index: u32) -> Option<Piece> {
         let (_, piece) = self.transfers.get(id)?.pieces.get(index as usize)?.as_ref()?;
@@ -211,8 +219,9 @@ impl Bodies {
         let Some(transfer) = self.transfers.get_mut(id).filter(|transfer| transfer.active) else {
             return Took::Nothing;
         };
-        let asked = transfer.asked.get(&index).is_some_and(|(peer, _)| peer == from);
-        if !asked && !transfer.again.contains(&index) || transfer.has(index) {
+        // A second holder sends some unasked: whose come first are taken.
+        let is_holder = transfer.holders.iter().any(|known| known.peer == *from);
+        if index >= transfer.count || !is_holder && !transfer.again.contains(&index) || transfer.has(index) {
             return Took::Nothing;
         }
         let leaf = tree::leaf(piece.data.plain());

@@ -26,7 +26,10 @@ pub(crate) type Short = (u64, [u8; 8]);
 
 #[derive(Debug)]
 struct Missing {
+    /// When the next announcers are asked.
     due: Time,
+    /// When all are asked once more, if there is no other.
+    again: Time,
     announcers: Vec<LinkId>,
     /// The first so many announcers were asked.
     asked: usize,
@@ -87,7 +90,7 @@ impl<K: Ord + Copy> Fetches<K> {
         if self.missing.len() >= self.bounds.missing_max {
             return None;
         }
-        self.missing.insert(key, Missing { due, announcers: vec![by], asked: 0, rounds: 0 });
+        self.missing.insert(key, Missing { due, again: due, announcers: vec![by], asked: 0, rounds: 0 });
         Some(due)
     }
 
@@ -110,12 +113,14 @@ impl<K: Ord + Copy> Fetches<K> {
         };
         let per_frame_max = self.bounds.per_frame_max;
         self.missing.retain(|key, missing| {
-            if missing.due > now {
-                asks.next = Some(asks.next.map_or(missing.due, |next: Time| next.min(missing.due)));
+            let is_open = missing.due <= now
+                && missing.announcers[missing.asked..].iter().any(|link| wait(*link).is_some());
+            let due = if missing.due > now || is_open { missing.due } else { missing.again };
+            if due > now {
+                asks.next = Some(asks.next.map_or(due, |next: Time| next.min(due)));
                 return true;
             }
-            let all_asked = missing.announcers[missing.asked..].iter().all(|link| wait(*link).is_none());
-            if all_asked && missing.rounds + 1 < ROUNDS_MAX {
+            if !is_open && missing.rounds + 1 < ROUNDS_MAX {
                 (missing.asked, missing.rounds) = (0, missing.rounds + 1);
             }
             let (asked, open) = missing.announcers.split_at_mut(missing.asked);
@@ -138,7 +143,8 @@ impl<K: Ord + Copy> Fetches<K> {
                 return false;
             };
             // It may be load that is waited for.
-            missing.due = now + longest * 2_u32.pow(missing.rounds.into());
+            let longest = longest * 2_u32.pow(missing.rounds.into());
+            (missing.due, missing.again) = (now + longest, now + longest * 2);
             asks.next = Some(asks.next.map_or(missing.due, |next: Time| next.min(missing.due)));
             true
         });
@@ -176,8 +182,10 @@ mod tests {
         assert_eq!((asked(&first), first.next), (vec![3], Some(at(80))));
         assert_eq!(asked(&fetches.due(at(80), wait)), [4, 5]);
         assert_eq!(asked(&fetches.due(at(130), wait)), [6]);
-        let again = fetches.due(at(190), wait);
-        assert_eq!((asked(&again), again.next), (vec![3, 4], Some(at(190 + 2 * 40))));
+        let none = fetches.due(at(190), wait);
+        assert_eq!((asked(&none), none.next), (vec![], Some(at(250))));
+        let again = fetches.due(at(250), wait);
+        assert_eq!((asked(&again), again.next), (vec![3, 4], Some(at(250 + 2 * 40))));
         assert_eq!(asked(&fetches.due(at(1000), wait)), [5, 6]);
         let again = fetches.due(at(2000), wait);
         assert_eq!((asked(&again), again.next), (vec![3, 4], Some(at(2000 + 4 * 40))));

@@ -7,6 +7,7 @@ use super::bodies::Piece;
 use crate::envelope::SyncKey;
 use crate::message::Push;
 use crate::payload::Payload;
+use crate::types::bounds::{CHUNK_BYTES, CHUNKS_PUSHED_MAX};
 use crate::types::{LinkId, PeerId, TxId, WallTime};
 use crate::view::Size;
 
@@ -21,6 +22,9 @@ const HOLDERS_MAX: usize = 16;
 const ACKS_MAX: usize = 8;
 /// Other signatures over the same header that are kept until the first is checked.
 const ALTERNATES_MAX: usize = 2;
+/// Transactions of which chunks are kept before the header is checked, which takes a millisecond: 16 MiB. Chunks of others are
+/// dropped, and asked for.
+const EARLY_MAX: usize = 256;
 
 /// One transaction on its way in.
 #[derive(Debug, Clone)]
@@ -36,6 +40,8 @@ pub(crate) struct Incoming {
     /// What of it may be passed on.
     pub(crate) verified: Verified,
     alternates: Vec<(PeerId, Push)>,
+    /// Chunks that came before the header was checked, as the push has said that they would.
+    early: Vec<(u32, Piece)>,
 }
 
 impl Incoming {
@@ -52,6 +58,7 @@ impl Incoming {
             acks: ack.into_iter().collect(),
             verified: Verified::Nothing,
             alternates: Vec::new(),
+            early: Vec::new(),
         }
     }
 
@@ -85,12 +92,15 @@ pub(crate) enum Again {
 pub(crate) struct Intake {
     pending: BTreeMap<TxId, Incoming>,
     held_back: BTreeMap<(WallTime, TxId), Incoming>,
+    /// Of those on their way, the ones with early chunks.
+    early: BTreeSet<TxId>,
 }
 
 impl Intake {
     /// How full it is.
-    pub(crate) fn sizes(&self) -> [Size; 2] {
+    pub(crate) fn sizes(&self) -> [Size; 3] {
         [
+            Size { name: "transactions with early chunks", len: self.early.len(), max: EARLY_MAX },
             Size { name: "transactions on their way in", len: self.pending.len(), max: PENDING_MAX },
             Size { name: "transactions held back", len: self.held_back.len(), max: HELD_BACK_MAX },
         ]
@@ -114,7 +124,31 @@ impl Intake {
     }
 
     pub(crate) fn remove(&mut self, id: &TxId) -> Option<Incoming> {
+        self.early.remove(id);
         self.pending.remove(id)
+    }
+
+    /// Keeps a chunk of a transaction whose header is not checked yet, where its sender has said that it would follow.
+    pub(crate) fn keep_early(&mut self, id: &TxId, from: &PeerId, index: u32, piece: &Piece) -> bool {
+        let Some(incoming) = self.pending.get_mut(id) else { return false };
+        let is_expected = matches!(incoming.verified, Verified::Nothing)
+            && incoming.push.chunks_follow
+            && incoming.from == *from
+            && index < CHUNKS_PUSHED_MAX
+            && piece.data.len() <= CHUNK_BYTES
+            && incoming.early.iter().all(|(known, _)| *known != index);
+        if !is_expected || self.early.len() >= EARLY_MAX && !self.early.contains(id) {
+            return false;
+        }
+        self.early.insert(*id);
+        incoming.early.push((index, piece.clone()));
+        true
+    }
+
+    /// What has come before the header was checked.
+    pub(crate) fn take_early(&mut self, id: &TxId) -> Vec<(u32, Piece)> {
+        self.early.remove(id);
+        self.pending.get_mut(id).map(|incoming| std::mem::take(&mut incoming.early)).unwrap_or_default()
     }
 
     /// The same id once more: its sender is a holder, its frame is acknowledged with the first. Another
@@ -159,6 +193,7 @@ impl Intake {
 
     /// The first copy was forged: goes on with the next, if there is one.
     pub(crate) fn next_copy(&mut self, id: &TxId) -> Option<&Incoming> {
+        self.take_early(id);
         let Some((from, push)) = self.pending.get_mut(id)?.alternates.pop() else {
             self.pending.remove(id);
             return None;
@@ -228,6 +263,33 @@ mod tests {
         assert_eq!((&next.push, next.from), (&truth, honest));
         assert!(intake.next_copy(&id).is_none());
         assert!(intake.get(&id).is_none());
+    }
+
+    #[test]
+    fn chunks_before_their_header_is_checked_are_kept_from_who_announced_them_and_within_bounds() {
+        let (from, other) = (PeerId::of_uri("from"), PeerId::of_uri("other"));
+        let mut intake = Intake::default();
+        let piece = Piece { data: Bytes::from(vec![1; CHUNK_BYTES]).into(), proof: Vec::new() };
+        let take = |intake: &mut Intake, number, chunks_follow| {
+            let push = Push { body: None, chunks_follow, ..push(number, 10) };
+            let id = push.envelope.id();
+            intake.add(Incoming::new(push, from, None)).expect("there is room");
+            id
+        };
+        let (id, silent) = (take(&mut intake, 1, true), take(&mut intake, 2, false));
+        assert!(intake.keep_early(&id, &from, 3, &piece));
+        assert!(!intake.keep_early(&id, &from, 3, &piece), "it is there");
+        assert!(!intake.keep_early(&id, &from, CHUNKS_PUSHED_MAX, &piece), "too many");
+        assert!(!intake.keep_early(&id, &other, 0, &piece), "it has announced nothing");
+        assert!(!intake.keep_early(&silent, &from, 0, &piece), "nothing was announced");
+        assert_eq!(intake.take_early(&id).len(), 1);
+
+        let kept = (3..1000).filter(|number| {
+            let id = take(&mut intake, *number, true);
+            intake.keep_early(&id, &from, 0, &piece)
+        });
+        assert_eq!(kept.count(), EARLY_MAX);
+        assert!(intake.sizes().iter().all(|size| size.len <= size.max));
     }
 
     #[test]

@@ -26,12 +26,15 @@ impl Peer {
         }
     }
 
-    /// The header is verified: its body is fetched from whoever has it.
+    /// The header is verified: its body is fetched from whoever has it, unless its chunks follow anyway.
     pub(super) fn fetch_body(&mut self, id: TxId, now: Now) {
         let Some(envelope) = self.intake.envelope(&id) else { return };
         let (length, root) = (envelope.header().body_bytes, envelope.header().body_root);
         let (origin, holders) = (envelope.header().origin, self.holders_of(&id));
         if self.bodies.start(id, (length, root), &origin, &holders, now.time) {
+            if let Some(incoming) = self.intake.get(&id).filter(|incoming| incoming.push.chunks_follow) {
+                self.bodies.follow(&id, &incoming.from, now.time);
+            }
             self.request_chunks(now);
         } else {
             self.give_up(id, now);
@@ -71,6 +74,9 @@ impl Peer {
         now: Now,
     ) {
         let piece = Piece { data, proof };
+        if self.intake.keep_early(&id, &from, index, &piece) {
+            return;
+        }
         let waiting = match self.bodies.chunk(&id, &from, index, piece, now.time) {
             Took::Nothing => return,
             Took::Bad => {

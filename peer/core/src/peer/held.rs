@@ -119,6 +119,7 @@ impl Peer {
                 rows: self.rows,
                 head: false,
                 hops: 1,
+                chunks_follow: false,
             };
             self.send_push(link, push, 1, now);
         }

@@ -67,6 +67,7 @@ fn push() -> impl Strategy<Value = Push> {
                 rows: 1 << rows,
                 head,
                 hops,
+                chunks_follow: !with_body && hops > 1,
             }
         },
     )

@@ -10,10 +10,11 @@ use crate::gossip::bodies::Piece;
 use crate::gossip::intake::{Again, Incoming, Verified};
 use crate::gossip::push::{self, Neighbour, Target};
 use crate::gossip::seen::Known;
+use crate::link::session::Session;
 use crate::message::{Message, Push};
 use crate::payload::Payload;
-use crate::tree::Body;
-use crate::types::bounds::{BODY_BYTES_MAX, PUBLISHED_AHEAD_MS_MAX, PUSH_BODY_BYTES_MAX};
+use crate::tree::{self, Body};
+use crate::types::bounds::{BODY_BYTES_MAX, CHUNKS_PUSHED_MAX, PUBLISHED_AHEAD_MS_MAX, PUSH_BODY_BYTES_MAX};
 use crate::types::{LinkId, Now, PeerId, TxId, WallTime};
 
 /// A transaction of an untrusted signer is looked at again after this time: trust may have been renewed. Guess.
@@ -183,10 +184,7 @@ impl Peer {
         match verdict {
             Verdict::Valid => match incoming.push.body.clone() {
                 Some(body) => self.complete(id, Arc::new(Body::of(body)), Vec::new(), now),
-                None => {
-                    self.header_verified(&id, now);
-                    self.fetch_body(id, now);
-                }
+                None => self.header_verified(id, now),
             },
             Verdict::Forged(detail) => {
                 self.evidence(from, EvidenceKind::BadSignature, detail);
@@ -209,10 +207,15 @@ impl Peer {
     }
 
     /// The header of a body that comes in chunks: it goes on at once, the chunks follow as they come.
-    fn header_verified(&mut self, id: &TxId, now: Now) {
-        if let Some(incoming) = self.intake.get_mut(id) {
-            incoming.verified = Verified::Header;
-            self.relay(id, now);
+    fn header_verified(&mut self, id: TxId, now: Now) {
+        let early = self.intake.take_early(&id);
+        let Some(incoming) = self.intake.get_mut(&id) else { return };
+        incoming.verified = Verified::Header;
+        let from = incoming.from;
+        self.fetch_body(id, now);
+        self.relay(&id, now);
+        for (index, Piece { data, proof }) in early {
+            self.chunk(from, id, index, data, proof, now);
         }
     }
 
@@ -343,7 +346,7 @@ impl Peer {
     /// Standing links as the push sees them.
     pub(super) fn neighbours(&self, now: Now) -> Vec<Neighbour> {
         let interval = self.config.heartbeat_interval;
-        let neighbour = |session: &crate::link::session::Session| Neighbour {
+        let neighbour = |session: &Session| Neighbour {
             peer: session.peer.id,
             link: session.link,
             rows: session.rows,
@@ -363,10 +366,17 @@ impl Peer {
     ) {
         let body = body.filter(|body| body.len() <= PUSH_BODY_BYTES_MAX);
         let reference = self.reference_to(envelope, now);
+        let chunks = tree::chunk_count(envelope.header().body_bytes) as u32;
+        // Where pushes are often missed each goes to several heads: then bodies travel when they are asked for.
+        let chunks_follow = body.is_none() && chunks <= CHUNKS_PUSHED_MAX && !self.misses.is_lossy();
         for target in targets {
             let (rows, head) = (target.rows, target.head);
-            let push = Push { envelope: envelope.clone(), body: body.cloned(), rows, head, hops };
+            let push =
+                Push { envelope: envelope.clone(), body: body.cloned(), rows, head, hops, chunks_follow };
             self.send_push_by(target.link, push, reference.as_ref(), 1, now);
+            if chunks_follow {
+                self.chunks_asked(target.link, envelope.id(), 0, chunks, now);
+            }
         }
     }
 
@@ -376,10 +386,13 @@ impl Peer {
     }
 
     /// Sends a push, by reference where the link's other side reads that. Below the grid it is watched and goes out again
-    /// where no acknowledgement comes; in the grid announcements repair what is lost.
+    /// where no acknowledgement comes, unless nobody may be there any more; in the grid announcements repair what is lost.
     fn send_push_by(&mut self, link: LinkId, push: Push, reference: Option<&Referring>, sends: u8, now: Now) {
         let watched = self.pushing_rows <= 1;
-        let again = watched.then(|| (Box::new(push.clone()), sends));
+        let interval = self.config.heartbeat_interval;
+        let answers = |session: &Session| !session.is_suspect(now.time, interval);
+        let again =
+            (watched && self.links.get(link).is_some_and(answers)).then(|| (Box::new(push.clone()), sends));
         // The acknowledgement of a header alone promises nothing.
         let own = push.body.is_some() && push.envelope.header().origin == self.me;
         let own = own.then(|| push.envelope.id());

@@ -43,6 +43,11 @@ impl Disk {
         self.held.keys().any(|key| key.id == *id)
     }
 
+    /// It is on the disk or on its way there.
+    pub(crate) fn has_come(&self, id: &TxId) -> bool {
+        self.holds(id) || self.waiting.iter().any(|(_, envelope, ..)| envelope.id() == *id)
+    }
+
     pub(crate) fn body(&self, id: &TxId) -> Option<Bytes> {
         self.find(id).map(|(_, body)| body.bytes().clone())
     }
