@@ -1,4 +1,5 @@
 //! The test vectors of `proto/vectors` that are bytes on the wire: the same in every version and every language.
+//! Size: most of it is the list of frames, one after another as the vectors have them.
 
 #[path = "../../../proto/vectors/support.rs"]
 mod support;
@@ -136,9 +137,16 @@ fn sync_frame(id: TxId) -> Sync {
 fn frames() -> Vec<(&'static str, Value, Frame)> {
     let id = envelope().id();
     let hex_id = id.to_string();
-    let push = |envelope: Arc<Envelope>, body, rows, head, hops| {
-        Message::from(Push { envelope, body, rows, head, hops, chunks_follow: false })
+    let chunks_follow = false;
+    let plain = |envelope: Arc<Envelope>, body, rows, head, hops| Push {
+        envelope,
+        body,
+        rows,
+        head,
+        hops,
+        chunks_follow,
     };
+    let push = |envelope, body, rows, head, hops| Message::from(plain(envelope, body, rows, head, hops));
     let short = repeated(LINE, SHORT_BYTES);
     let (short_envelope, long) = (unsigned(&short, 43), repeated(LINE, LONG_BYTES));
     let long_id = unsigned(&long, 44).id();
@@ -190,12 +198,8 @@ fn frames() -> Vec<(&'static str, Value, Frame)> {
             "push_before_chunks",
             json!({"id": long_id.to_string(), "rows": 8, "head": true, "hops": 1, "body": null, "chunks_follow": true}),
             Message::from(Push {
-                envelope: unsigned(long.bytes(), 44),
-                body: None,
-                rows: 8,
-                head: true,
-                hops: 1,
                 chunks_follow: true,
+                ..plain(unsigned(long.bytes(), 44), None, 8, true, 1)
             }),
         ),
         (
@@ -207,14 +211,7 @@ fn frames() -> Vec<(&'static str, Value, Frame)> {
         (
             "push_referring",
             json!({"id": hex_id, "rows": 8, "head": true, "hops": 1, "body": hex::encode(BODY), "certificate_of": URI}),
-            Message::Push(Push {
-                envelope: referring(),
-                body: body(),
-                rows: 8,
-                head: true,
-                hops: 1,
-                chunks_follow: false,
-            }),
+            Message::Push(plain(envelope(), body(), 8, true, 1).with(referring())),
         ),
         (
             "announce",

@@ -238,7 +238,9 @@ impl Bodies {
         let transfer = self.remove(id, now).expect("it was there a moment ago");
         let (leaves, pieces): (_, Vec<Piece>) = transfer.pieces.into_iter().flatten().unzip();
         let mut bytes = Vec::with_capacity(transfer.length as usize);
-        pieces.iter().for_each(|piece| bytes.extend_from_slice(piece.data.plain()));
+        for piece in &pieces {
+            bytes.extend_from_slice(piece.data.plain());
+        }
         Took::Whole(Arc::new(Body::from_verified(Bytes::from(bytes), leaves)), pieces, waiting)
     }
 
