@@ -27,7 +27,9 @@ const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// a row, each with its window.
 const WAITING_FOR_CHUNKS_MAX: usize = 4096;
 /// Transfers that wait for memory; beyond it they are left to reconciliation.
-const WAITING_MAX: usize = 1024;
+const WAITING_MAX: usize = 2048;
+/// Of these, so many of one origin: it may send headers whose bodies nobody has, and they go on before that is known.
+const OF_ONE_ORIGIN_MAX: usize = WAITING_MAX / 2;
 
 /// A verified chunk, as it came.
 #[derive(Debug, Clone)]
@@ -39,14 +41,14 @@ pub(crate) struct Piece {
 #[derive(Debug)]
 struct Holder {
     peer: PeerId,
-    /// It made the transaction: all the others would ask it too.
-    is_origin: bool,
     /// How often its chunks came too late: each time its window is halved and others come first.
     late: u32,
 }
 
 #[derive(Debug)]
 struct Transfer {
+    /// Asked last: all the others would ask it too.
+    origin: PeerId,
     length: u64,
     root: Hash,
     count: u32,
@@ -107,7 +109,7 @@ impl Bodies {
         self.transfers.len()
     }
 
-    /// Starts a transfer; it waits while the others take all the memory. `false`: too many wait.
+    /// Starts a transfer; it waits while the others take all the memory. `false`: too many wait, or too many of its origin.
     pub(crate) fn start(
         &mut self,
         id: TxId,
@@ -116,11 +118,15 @@ impl Bodies {
         holders: &[PeerId],
         now: Time,
     ) -> bool {
-        if self.transfers.len() >= WAITING_MAX && !self.transfers.contains_key(&id) {
-            return false;
+        if !self.transfers.contains_key(&id) {
+            let of_origin = self.transfers.values().filter(|transfer| transfer.origin == *origin).count();
+            if self.transfers.len() >= WAITING_MAX || of_origin >= OF_ONE_ORIGIN_MAX {
+                return false;
+            }
         }
         let count = tree::chunk_count(length) as u32;
         self.transfers.entry(id).or_insert_with(|| Transfer {
+            origin: *origin,
             length,
             root,
             count,
@@ -137,9 +143,6 @@ impl Bodies {
         for holder in holders {
             self.add_holder(&id, *holder);
         }
-        let transfer = self.transfers.get_mut(&id);
-        let known = transfer.into_iter().flat_map(|transfer| &mut transfer.holders);
-        known.filter(|holder| holder.peer == *origin).for_each(|holder| holder.is_origin = true);
         self.activate(now);
         true
     }
@@ -178,7 +181,7 @@ impl Bodies {
             && transfer.holders.len() < HOLDERS_MAX
             && !transfer.holders.iter().any(|known| known.peer == holder)
         {
-            transfer.holders.push(Holder { peer: holder, is_origin: false, late: 0 });
+            transfer.holders.push(Holder { peer: holder, late: 0 });
         }
     }
 
@@ -257,8 +260,8 @@ impl Bodies {
                 .holders
                 .iter()
                 .filter_map(|known| {
-                    link(&known.peer)
-                        .map(|(link, wait)| (known.late, known.is_origin, wait, known.peer, link))
+                    let is_origin = known.peer == transfer.origin;
+                    link(&known.peer).map(|(link, wait)| (known.late, is_origin, wait, known.peer, link))
                 })
                 .collect();
             near.sort_unstable();
@@ -464,5 +467,19 @@ mod tests {
         assert_eq!(taken, WAITING_FOR_CHUNKS_MAX);
         let (stalled, waiting) = bodies.stalled(Time::ZERO + STALLED_AFTER).remove(0);
         assert_eq!((stalled, waiting.len()), (id, WAITING_FOR_CHUNKS_MAX));
+    }
+
+    #[test]
+    fn an_origin_of_headers_without_bodies_does_not_keep_another_out() {
+        let mut bodies = Bodies::new(1 << 30);
+        let started = |bodies: &mut Bodies, origin: &str| {
+            let origin = PeerId::of_uri(origin);
+            let ids = (0..2000_u32)
+                .map(|number| TxId::of_header(&[&number.to_le_bytes()[..], origin.as_bytes()].concat()));
+            ids.filter(|id| bodies.start(*id, (1 << 20, Hash::from_bytes([0; 32])), &origin, &[], Time::ZERO))
+                .count()
+        };
+        assert_eq!(started(&mut bodies, "flooder"), OF_ONE_ORIGIN_MAX);
+        assert_eq!(started(&mut bodies, "another"), OF_ONE_ORIGIN_MAX, "one does not keep another out");
     }
 }
