@@ -7,63 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
-use crate::payload::Payload;
-use crate::tree::{self, Body};
-use crate::types::bounds::{CHUNK_BYTES, CHUNKS_PER_REQUEST_MAX};
+use super::transfer::{CHUNK_WAIT_MIN, Piece, Request, Transfer};
+use crate::tree::Body;
 use crate::types::{Hash, LinkId, PeerId, Time, TxId};
 use crate::view::Size;
 
-/// Chunks asked of one holder and not yet come: 512 KiB fill 40 Mbit/s at 100 ms of round trip.
-const WINDOW_CHUNKS: usize = 32;
-/// Holders remembered for one body.
-const HOLDERS_MAX: usize = 16;
-/// Shortest wait for a chunk: a holder serves others too.
-const CHUNK_WAIT_MIN: Duration = Duration::from_secs(2);
 /// A transfer without progress for this long is given up; reconciliation starts it again.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
-/// Requests of others that wait for chunks of one body; beyond it they are told that it is not here. 128 peers of
-/// a row, each with its window.
-const WAITING_FOR_CHUNKS_MAX: usize = 4096;
 /// Transfers that wait for memory; beyond it they are left to reconciliation.
 const WAITING_MAX: usize = 2048;
 /// Of these, so many of one origin: it may send headers whose bodies nobody has, and they go on before that is known.
 const OF_ONE_ORIGIN_MAX: usize = WAITING_MAX / 2;
-
-/// A verified chunk, as it came.
-#[derive(Debug, Clone)]
-pub(crate) struct Piece {
-    pub(crate) data: Payload,
-    pub(crate) proof: Vec<Hash>,
-}
-
-#[derive(Debug)]
-struct Holder {
-    peer: PeerId,
-    /// How often its chunks came too late: each time its window is halved and others come first.
-    late: u32,
-}
-
-#[derive(Debug)]
-struct Transfer {
-    /// Asked last: all the others would ask it too.
-    origin: PeerId,
-    length: u64,
-    root: Hash,
-    count: u32,
-    pieces: Vec<Option<(Hash, Piece)>>,
-    received: u32,
-    /// Links on which a chunk was asked for that has not come.
-    waiting: BTreeMap<u32, Vec<LinkId>>,
-    /// Below it every chunk was asked for at least once.
-    next: u32,
-    again: BTreeSet<u32>,
-    asked: BTreeMap<u32, (PeerId, Time)>,
-    holders: Vec<Holder>,
-    progress: Time,
-    active: bool,
-}
 
 /// What a chunk did.
 #[derive(Debug)]
@@ -76,15 +30,6 @@ pub(crate) enum Took {
     Progress(Vec<LinkId>),
     /// The last one, which these links wait for.
     Whole(Arc<Body>, Vec<Piece>, Vec<LinkId>),
-}
-
-/// A request to be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Request {
-    pub(crate) link: LinkId,
-    pub(crate) id: TxId,
-    pub(crate) first: u32,
-    pub(crate) count: u32,
 }
 
 /// All transfers.
@@ -124,24 +69,9 @@ impl Bodies {
                 return false;
             }
         }
-        let count = tree::chunk_count(length) as u32;
-        self.transfers.entry(id).or_insert_with(|| Transfer {
-            origin: *origin,
-            length,
-            root,
-            count,
-            pieces: Vec::new(),
-            received: 0,
-            waiting: BTreeMap::new(),
-            next: 0,
-            again: BTreeSet::new(),
-            asked: BTreeMap::new(),
-            holders: Vec::new(),
-            progress: now,
-            active: false,
-        });
+        let transfer = self.transfers.entry(id).or_insert_with(|| Transfer::new(*origin, length, root, now));
         for holder in holders {
-            self.add_holder(&id, *holder);
+            transfer.add_holder(*holder);
         }
         self.activate(now);
         true
@@ -150,52 +80,37 @@ impl Bodies {
     /// All its chunks are on their way from this peer, as if they had been asked for.
     pub(crate) fn follow(&mut self, id: &TxId, from: &PeerId, now: Time) {
         if let Some(transfer) = self.transfers.get_mut(id).filter(|transfer| transfer.active) {
-            transfer.asked.extend((transfer.next..transfer.count).map(|index| (index, (*from, now))));
-            transfer.next = transfer.count;
+            transfer.follow(from, now);
         }
     }
 
     /// A chunk that has come, of a body that has not come whole.
     pub(crate) fn piece(&self, id: &TxId, index: u32) -> Option<Piece> {
-        let (_, piece) = self.transfers.get(id)?.pieces.get(index as usize)?.as_ref()?;
-        Some(piece.clone())
+        self.transfers.get(id)?.piece(index).cloned()
     }
 
     /// A chunk is asked for on a link: `true` where it is on its way, and goes there when it comes.
     pub(crate) fn wait_for(&mut self, id: &TxId, index: u32, link: LinkId) -> bool {
-        let Some(transfer) = self.transfers.get_mut(id) else { return false };
-        let waiting: usize = transfer.waiting.values().map(Vec::len).sum();
-        if index >= transfer.count || transfer.has(index) || waiting >= WAITING_FOR_CHUNKS_MAX {
-            return false;
-        }
-        let links = transfer.waiting.entry(index).or_default();
-        if !links.contains(&link) {
-            links.push(link);
-        }
-        true
+        self.transfers.get_mut(id).is_some_and(|transfer| transfer.wait_for(index, link))
     }
 
     /// One more peer has the whole body.
     pub(crate) fn add_holder(&mut self, id: &TxId, holder: PeerId) {
-        if let Some(transfer) = self.transfers.get_mut(id)
-            && transfer.holders.len() < HOLDERS_MAX
-            && !transfer.holders.iter().any(|known| known.peer == holder)
-        {
-            transfer.holders.push(Holder { peer: holder, late: 0 });
+        if let Some(transfer) = self.transfers.get_mut(id) {
+            transfer.add_holder(holder);
         }
     }
 
     /// A peer does not have it after all; what it was asked for is asked of others.
     pub(crate) fn drop_holder(&mut self, id: &TxId, holder: &PeerId) {
         if let Some(transfer) = self.transfers.get_mut(id) {
-            transfer.holders.retain(|known| known.peer != *holder);
-            transfer.take_back(|peer, _| peer == holder);
+            transfer.drop_holder(holder);
         }
     }
 
     /// The link to a peer is gone: what it was asked for is asked again.
     pub(crate) fn unlinked(&mut self, peer: &PeerId) {
-        self.transfers.values_mut().for_each(|transfer| transfer.take_back(|asked, _| asked == peer));
+        self.transfers.values_mut().for_each(|transfer| transfer.unlinked(peer));
     }
 
     fn activate(&mut self, now: Time) {
@@ -222,29 +137,18 @@ impl Bodies {
         let Some(transfer) = self.transfers.get_mut(id).filter(|transfer| transfer.active) else {
             return Took::Nothing;
         };
-        // A second holder sends some unasked: whose come first are taken.
-        let is_holder = transfer.holders.iter().any(|known| known.peer == *from);
-        if index >= transfer.count || !is_holder && !transfer.again.contains(&index) || transfer.has(index) {
+        if !transfer.wants(index, from) {
             return Took::Nothing;
         }
-        let leaf = tree::leaf(piece.data.plain());
-        let whole = piece.data.len() == transfer.chunk_bytes(index);
-        if !whole || !tree::verify(leaf, index.into(), transfer.count.into(), &piece.proof, &transfer.root) {
-            self.drop_holder(id, from);
+        let Some(waiting) = transfer.put(index, piece, now) else {
+            transfer.drop_holder(from);
             return Took::Bad;
-        }
-        let waiting = transfer.put(index, leaf, piece);
-        transfer.progress = now;
-        if transfer.received < transfer.count {
+        };
+        if !transfer.is_whole() {
             return Took::Progress(waiting);
         }
-        let transfer = self.remove(id, now).expect("it was there a moment ago");
-        let (leaves, pieces): (_, Vec<Piece>) = transfer.pieces.into_iter().flatten().unzip();
-        let mut bytes = Vec::with_capacity(transfer.length as usize);
-        for piece in &pieces {
-            bytes.extend_from_slice(piece.data.plain());
-        }
-        Took::Whole(Arc::new(Body::from_verified(Bytes::from(bytes), leaves)), pieces, waiting)
+        let (body, pieces) = self.remove(id, now).expect("it was there a moment ago").into_body();
+        Took::Whole(body, pieces, waiting)
     }
 
     /// What to ask for now. `link` gives a holder's link and how long its answer may take.
@@ -255,39 +159,7 @@ impl Bodies {
     ) -> Vec<Request> {
         let mut requests = Vec::new();
         for (id, transfer) in self.transfers.iter_mut().filter(|(_, transfer)| transfer.active) {
-            transfer.expire(now, &link);
-            let mut near: Vec<(u32, bool, Duration, PeerId, LinkId)> = transfer
-                .holders
-                .iter()
-                .filter_map(|known| {
-                    let is_origin = known.peer == transfer.origin;
-                    link(&known.peer).map(|(link, wait)| (known.late, is_origin, wait, known.peer, link))
-                })
-                .collect();
-            near.sort_unstable();
-            for (late, _, _, peer, link) in near {
-                let window = (WINDOW_CHUNKS >> late.min(16)).max(1);
-                let flying = transfer.asked.values().filter(|(asked, _)| *asked == peer).count();
-                // Half a window at a time, so that requests are few and the pipe stays full.
-                if flying > window / 2 {
-                    continue;
-                }
-                for _ in flying..window {
-                    let Some(index) = transfer.next_index() else { break };
-                    transfer.asked.insert(index, (peer, now));
-                    match requests.last_mut() {
-                        Some(Request { link: last, id: of, first, count })
-                            if *last == link
-                                && of == id
-                                && *first + *count == index
-                                && *count < CHUNKS_PER_REQUEST_MAX =>
-                        {
-                            *count += 1;
-                        }
-                        _ => requests.push(Request { link, id: *id, first: index, count: 1 }),
-                    }
-                }
-            }
+            transfer.request(*id, now, &link, &mut requests);
         }
         requests
     }
@@ -298,7 +170,7 @@ impl Bodies {
         let ids: Vec<TxId> =
             self.transfers.iter().filter(|(_, transfer)| stalled(transfer)).map(|(id, _)| *id).collect();
         let removed = ids.into_iter().filter_map(|id| Some((id, self.remove(&id, now)?)));
-        removed.map(|(id, transfer)| (id, transfer.waiting.into_values().flatten().collect())).collect()
+        removed.map(|(id, transfer)| (id, transfer.into_waiting())).collect()
     }
 
     /// When to look for chunks that did not come.
@@ -307,66 +179,14 @@ impl Bodies {
     }
 }
 
-impl Transfer {
-    fn has(&self, index: u32) -> bool {
-        self.pieces.get(index as usize).is_some_and(Option::is_some)
-    }
-
-    fn chunk_bytes(&self, index: u32) -> usize {
-        let start = u64::from(index) * CHUNK_BYTES as u64;
-        self.length.saturating_sub(start).min(CHUNK_BYTES as u64) as usize
-    }
-
-    /// Memory grows with what has come, not with what a header claims. Answers who waits for it.
-    fn put(&mut self, index: u32, leaf: Hash, piece: Piece) -> Vec<LinkId> {
-        if self.pieces.len() <= index as usize {
-            self.pieces.resize(index as usize + 1, None);
-        }
-        self.pieces[index as usize] = Some((leaf, piece));
-        self.received += 1;
-        self.asked.remove(&index);
-        self.again.remove(&index);
-        self.waiting.remove(&index).unwrap_or_default()
-    }
-
-    fn next_index(&mut self) -> Option<u32> {
-        if let Some(index) = self.again.pop_first() {
-            return Some(index);
-        }
-        (self.next < self.count).then(|| {
-            self.next += 1;
-            self.next - 1
-        })
-    }
-
-    /// Takes back what did not come in time.
-    fn expire(&mut self, now: Time, link: impl Fn(&PeerId) -> Option<(LinkId, Duration)>) {
-        let wait =
-            |peer: &PeerId| link(peer).map_or(CHUNK_WAIT_MIN, |(_, wait)| (wait * 4).max(CHUNK_WAIT_MIN));
-        let mut late: Vec<PeerId> =
-            self.asked.values().filter(|(peer, at)| now >= *at + wait(peer)).map(|(peer, _)| *peer).collect();
-        late.dedup();
-        for holder in self.holders.iter_mut().filter(|holder| late.contains(&holder.peer)) {
-            holder.late = holder.late.saturating_add(1);
-        }
-        self.take_back(|peer, at| now >= at + wait(peer));
-    }
-
-    fn take_back(&mut self, which: impl Fn(&PeerId, Time) -> bool) {
-        let again = &mut self.again;
-        self.asked.retain(|index, (peer, at)| {
-            let back = which(peer, *at);
-            if back {
-                again.insert(*index);
-            }
-            !back
-        });
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::gossip::transfer::WAITING_FOR_CHUNKS_MAX;
+    use crate::tree;
+    use crate::types::bounds::CHUNK_BYTES;
 
     fn body(bytes: usize) -> Body {
         Body::new(Bytes::from((0..bytes).map(|at| (at / 7) as u8).collect::<Vec<_>>()))

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::bodies::Piece;
+use super::transfer::Piece;
 use crate::envelope::SyncKey;
 use crate::message::Push;
 use crate::payload::Payload;

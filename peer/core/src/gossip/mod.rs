@@ -8,4 +8,5 @@ pub(crate) mod intake;
 pub(crate) mod misses;
 pub(crate) mod push;
 pub(crate) mod seen;
+pub(crate) mod transfer;
 pub(crate) mod unresolved;

@@ -2,8 +2,9 @@
 
 use super::{Peer, Timer};
 use crate::event::{Class, EvidenceKind};
-use crate::gossip::bodies::{Piece, Took};
+use crate::gossip::bodies::Took;
 use crate::gossip::intake::Verified;
+use crate::gossip::transfer::Piece;
 use crate::link::budget::Item;
 use crate::message::Message;
 use crate::payload::Payload;

@@ -6,8 +6,8 @@ use rand::Rng;
 
 use super::{Peer, Purpose, Timer};
 use crate::event::{Class, EvidenceKind, LoadWhat, Loaded, Output};
-use crate::gossip::bodies::Piece;
 use crate::gossip::intake::Verified;
+use crate::gossip::transfer::Piece;
 use crate::gossip::{announce, grid};
 use crate::link::budget::Item;
 use crate::message::{Message, Push, short_id};
