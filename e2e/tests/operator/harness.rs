@@ -151,7 +151,8 @@ fn a_proxy_does_what_networks_do() -> anyhow::Result<()> {
 
         let counts = proxy.counts();
         let (total, peak) = counts.since(0);
-        anyhow::ensure!(total >= 12 && peak <= total && counts.faulty >= 6, "{counts:?}");
+        // The one during the outage may not even be taken.
+        anyhow::ensure!(total >= 11 && peak <= total && counts.faulty >= 6, "{counts:?}");
         anyhow::ensure!(path("pods", "a", "b") == "/api/v1/namespaces/a/pods/b");
         Ok(())
     })
