@@ -94,6 +94,13 @@ impl Payload {
         self.plain.len() + self.packed.as_ref().map_or(0, |(_, bytes)| bytes.len())
     }
 
+    /// The same with its plain bytes kept elsewhere; it is the caller's word that they are the same.
+    #[must_use]
+    pub(crate) fn kept_in(self, plain: Bytes) -> Self {
+        debug_assert_eq!(plain.len(), self.plain.len());
+        Self { plain, ..self }
+    }
+
     /// For somebody who reads these codings alone.
     #[must_use]
     pub fn for_reader_of(mut self, codings: Codings) -> Self {

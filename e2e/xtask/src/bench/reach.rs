@@ -37,7 +37,7 @@ pub(super) fn run(workspace: &Workspace, bench: &Bench, args: &Args) -> Result<(
     let programs = super::release(workspace, &["--bin", SIMULATOR])?;
     let scenarios = workspace.root().join("peer/sim/scenarios").join(bench.directory);
     let mut command = Command::new(programs.join(SIMULATOR));
-    command.env(LARGE_PAGES.0, LARGE_PAGES.1).arg("reach").arg("--scenario").arg(scenarios);
+    command.envs([LARGE_PAGES]).arg("reach").arg("--scenario").arg(scenarios);
     command.args(["--output", if args.output == Output::Json { "json" } else { "table" }]);
     if args.check {
         command.arg("--check");

@@ -271,10 +271,13 @@ mod tests {
         };
         assert_eq!(waiting, [LinkId(7)]);
         assert!(bodies.piece(&id, 0).is_some() && !bodies.wait_for(&id, 0, LinkId(7)));
-        let Took::Whole(_, pieces, waiting) = bodies.chunk(&id, &head, 1, piece(&body, 1), Time::ZERO) else {
+        let Took::Whole(whole, pieces, waiting) = bodies.chunk(&id, &head, 1, piece(&body, 1), Time::ZERO)
+        else {
             panic!("two of two are all")
         };
         assert_eq!((pieces.len(), waiting), (2, vec![LinkId(8)]));
+        let second = &whole.bytes()[CHUNK_BYTES..];
+        assert!(std::ptr::eq(&pieces[1].data.plain()[..], second), "the bytes are in memory once");
     }
 
     #[test]

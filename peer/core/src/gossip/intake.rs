@@ -204,8 +204,9 @@ impl Intake {
         Some(incoming)
     }
 
-    /// Keeps a transaction from the future until its time.
-    pub(crate) fn hold_back(&mut self, incoming: Incoming) {
+    /// Keeps a transaction from the future until its time; chunks that follow it now are not kept.
+    pub(crate) fn hold_back(&mut self, mut incoming: Incoming) {
+        incoming.push.chunks_follow = false;
         let key = incoming.key();
         self.held_back.insert((key.published, key.id), incoming);
         if self.held_back.len() > HELD_BACK_MAX {
@@ -299,10 +300,13 @@ mod tests {
         let mut refused = 0;
         for number in 0..PENDING_MAX as u64 + 7 {
             refused += u32::from(intake.add(Incoming::new(push(number, 0), from, None)).is_err());
-            intake.hold_back(Incoming::new(push(number, 0), from, None));
+            let push = Push { chunks_follow: true, ..push(number, 0) };
+            intake.hold_back(Incoming::new(push, from, None));
         }
         assert_eq!((refused, intake.held_back.len()), (7, HELD_BACK_MAX));
         let first = intake.next_release().expect("some are held back");
-        assert_eq!(intake.release(first).len(), 1);
+        let released = intake.release(first);
+        assert_eq!(released.len(), 1);
+        assert!(!released[0].push.chunks_follow, "they came while nobody kept them");
     }
 }

@@ -169,14 +169,21 @@ impl Transfer {
         self.received == self.count
     }
 
-    /// The body, and the chunks as they came.
+    /// The body, and the chunks as they came, whose plain bytes are the body's.
     pub(super) fn into_body(self) -> (Arc<Body>, Vec<Piece>) {
-        let (leaves, pieces): (_, Vec<Piece>) = self.pieces.into_iter().flatten().unzip();
+        let (leaves, mut pieces): (_, Vec<Piece>) = self.pieces.into_iter().flatten().unzip();
         let mut bytes = Vec::with_capacity(self.length as usize);
         for piece in &pieces {
             bytes.extend_from_slice(piece.data.plain());
         }
-        (Arc::new(Body::from_verified(Bytes::from(bytes), leaves)), pieces)
+        let bytes = Bytes::from(bytes);
+        let mut start = 0;
+        for piece in &mut pieces {
+            let end = start + piece.data.len();
+            piece.data = std::mem::take(&mut piece.data).kept_in(bytes.slice(start..end));
+            start = end;
+        }
+        (Arc::new(Body::from_verified(bytes, leaves)), pieces)
     }
 
     /// What to ask for now.

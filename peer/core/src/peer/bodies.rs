@@ -29,11 +29,11 @@ impl Peer {
 
     /// The header is verified: its body is fetched from whoever has it, unless its chunks follow anyway.
     pub(super) fn fetch_body(&mut self, id: TxId, now: Now) {
-        let Some(envelope) = self.intake.envelope(&id) else { return };
-        let (length, root) = (envelope.header().body_bytes, envelope.header().body_root);
-        let (origin, holders) = (envelope.header().origin, self.holders_of(&id));
-        if self.bodies.start(id, (length, root), &origin, &holders, now.time) {
-            if let Some(incoming) = self.intake.get(&id).filter(|incoming| incoming.push.chunks_follow) {
+        let Some(incoming) = self.intake.get(&id) else { return };
+        let header = incoming.push.envelope.header();
+        let body = (header.body_bytes, header.body_root);
+        if self.bodies.start(id, body, &header.origin, &incoming.holders, now.time) {
+            if incoming.push.chunks_follow {
                 self.bodies.follow(&id, &incoming.from, now.time);
             }
             self.request_chunks(now);

@@ -316,8 +316,8 @@ impl Peer {
         self.event(Event::QuarantineReleased { count: kept.len() });
         for kept in kept {
             self.seen.release(&kept.push.envelope.id());
-            // Hops of its own time say nothing now.
-            let push = Push { hops: 0, head: false, ..kept.push };
+            // Hops of its own time say nothing now, and chunks that followed are gone.
+            let push = Push { hops: 0, head: false, chunks_follow: false, ..kept.push };
             self.take_in(Incoming::new(push, kept.from, None), true, now);
         }
     }
@@ -404,10 +404,5 @@ impl Peer {
             let due = session.watch(now.time, 0, again, own);
             self.set_opt(Timer::Resend, due);
         }
-    }
-
-    /// Peers that hold a transaction on its way in, for others to ask.
-    pub(super) fn holders_of(&self, id: &TxId) -> Vec<PeerId> {
-        self.intake.get(id).map(|incoming| incoming.holders.clone()).unwrap_or_default()
     }
 }
