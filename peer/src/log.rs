@@ -128,7 +128,11 @@ pub fn event(event: &Event) {
             tracing::info!(peer = peer.uri, dialled, "linked");
         }
         Event::LinkEnded { peer, reason, .. } => tracing::info!(peer = peer.uri, reason, "link ended"),
-        Event::DialFailed { address, failures, error } => {
+        // Less and less often: who waits for the first link sees why there is none.
+        Event::DialFailed { address, peer: None, failures, error } if failures.is_power_of_two() => {
+            tracing::info!(%address, failures, "no link by a bootstrap address: {error}");
+        }
+        Event::DialFailed { address, failures, error, .. } => {
             tracing::debug!(%address, failures, "no link: {error}");
         }
         Event::PeerJoined { uri, .. } => tracing::info!(peer = uri, "peer known"),

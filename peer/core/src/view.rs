@@ -62,6 +62,21 @@ pub struct StatusView {
     pub drain: Option<DrainView>,
     /// Transactions kept aside because their signer is not trusted here.
     pub quarantined: usize,
+    /// The addresses it begins with.
+    pub bootstrap: Vec<BootstrapView>,
+}
+
+/// One bootstrap address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootstrapView {
+    /// `host:port`.
+    pub address: Address,
+    /// Who was met there, or says that it is there; this peer itself, too.
+    pub peer: Option<PeerId>,
+    /// Dials in a row that came to nothing.
+    pub failures: u32,
+    /// As a sentence, what the last one ended in; empty where it came to a link.
+    pub last_error: String,
 }
 
 /// One transaction that no other peer is known to hold durably.

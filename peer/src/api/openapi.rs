@@ -481,7 +481,12 @@ const SCHEMAS: &[(&str, &[(&str, &str)])] = &[
             ("oldestUnixMs", "integer"),
             ("expired", "integer"),
             ("quarantined", "integer"),
+            ("bootstrap", "[]Bootstrap"),
         ],
+    ),
+    (
+        "Bootstrap",
+        &[("address", "string"), ("peerId", "string"), ("failures", "integer"), ("lastError", "string")],
     ),
     ("Drain", &[("drained", "boolean"), ("remaining", "integer"), ("reason", "string")]),
     (

@@ -16,7 +16,9 @@ use sorcha_peer_core::event::{Accepted, Event, Rung, StoreFault, SubmitRefused};
 use sorcha_peer_core::message::LinkPeer;
 use sorcha_peer_core::tree::Body;
 use sorcha_peer_core::types::{Address, LinkId, PeerId, Time, TxId, WallTime};
-use sorcha_peer_core::view::{DrainView, LinkView, OutboxView, PeerView, QuarantineView, State, StatusView};
+use sorcha_peer_core::view::{
+    BootstrapView, DrainView, LinkView, OutboxView, PeerView, QuarantineView, State, StatusView,
+};
 use sorcha_proto::v1::node_client::NodeClient;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -63,6 +65,20 @@ pub(crate) fn status_view() -> StatusView {
         caught_up: true,
         drain: None,
         quarantined: 1,
+        bootstrap: vec![
+            BootstrapView {
+                address: Address::new("127.0.0.1:7460"),
+                peer: Some(PeerId::of_uri("spiffe://test.local/test/peer-0")),
+                failures: 0,
+                last_error: String::new(),
+            },
+            BootstrapView {
+                address: Address::new("gone.example:7450"),
+                peer: None,
+                failures: 3,
+                last_error: "resolve gone.example:7450: no such name\u{1b}[2J".to_owned(),
+            },
+        ],
     }
 }
 

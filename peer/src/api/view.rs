@@ -6,7 +6,9 @@
 use serde::{Deserialize, Serialize};
 use sorcha_peer_core::envelope::Envelope;
 use sorcha_peer_core::types::WallTime;
-use sorcha_peer_core::view::{DrainView, OutboxView, PeerView, QuarantineView, State, StatusView};
+use sorcha_peer_core::view::{
+    BootstrapView, DrainView, OutboxView, PeerView, QuarantineView, State, StatusView,
+};
 use sorcha_proto::v1;
 
 use crate::api::readiness::Certificate;
@@ -98,6 +100,23 @@ pub struct StatusJson {
     pub expired: u64,
     /// Transactions kept aside because their signer is not trusted here.
     pub quarantined: u64,
+    /// The addresses it begins with.
+    #[serde(default)]
+    pub bootstrap: Vec<BootstrapJson>,
+}
+
+/// One address that a peer begins with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BootstrapJson {
+    /// `host:port`.
+    pub address: String,
+    /// 64 hexadecimal digits, of whoever was met there or says that it is there; empty: nobody yet.
+    pub peer_id: String,
+    /// Dials in a row that came to nothing.
+    pub failures: u32,
+    /// What the last one ended in; empty where it came to a link.
+    pub last_error: String,
 }
 
 /// How far a drain is.
@@ -327,7 +346,15 @@ impl From<v1::Status> for StatusJson {
             oldest_unix_ms: from.oldest_unix_ms,
             expired: from.expired,
             quarantined: from.quarantined,
+            bootstrap: from.bootstrap.into_iter().map(BootstrapJson::from).collect(),
         }
+    }
+}
+
+impl From<v1::BootstrapAddress> for BootstrapJson {
+    fn from(from: v1::BootstrapAddress) -> Self {
+        let v1::BootstrapAddress { address, peer_id, failures, last_error } = from;
+        Self { address, peer_id: hex::encode(peer_id), failures, last_error }
     }
 }
 
@@ -520,6 +547,16 @@ pub fn status(
         oldest_unix_ms: stats.oldest.map_or(0, WallTime::as_unix_ms),
         expired: stats.removed,
         quarantined: view.quarantined as u64,
+        bootstrap: view.bootstrap.iter().map(bootstrap).collect(),
+    }
+}
+
+fn bootstrap(view: &BootstrapView) -> v1::BootstrapAddress {
+    v1::BootstrapAddress {
+        address: view.address.to_string(),
+        peer_id: view.peer.map(|peer| peer.as_bytes().to_vec().into()).unwrap_or_default(),
+        failures: view.failures,
+        last_error: view.last_error.clone(),
     }
 }
 

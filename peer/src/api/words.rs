@@ -10,7 +10,7 @@ pub(super) fn words(event: &Event) -> (&'static str, String, String) {
             ("link.up", peer.uri.clone(), format!("linked, {side}"))
         }
         Event::LinkEnded { peer, reason, .. } => ("link.down", peer.uri.clone(), reason.clone()),
-        Event::DialFailed { address, failures, error } => {
+        Event::DialFailed { address, failures, error, .. } => {
             ("dial.failed", String::new(), format!("{address}: {error} (failure {failures} in a row)"))
         }
         Event::PeerJoined { uri, .. } => ("peer.joined", uri.clone(), "became known".to_owned()),

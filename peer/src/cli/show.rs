@@ -3,7 +3,7 @@
 use sorcha_proto::v1::{GetStatusRequest, ListPeersRequest};
 
 use crate::api::readiness::second_text;
-use crate::api::view::{PeerJson, PeersJson, StatusJson};
+use crate::api::view::{BootstrapJson, PeerJson, PeersJson, StatusJson};
 use crate::cli::Global;
 use crate::cli::client::Client;
 use crate::cli::console::{Cell, Console, Failure, Format, Tone};
@@ -11,6 +11,8 @@ use crate::cli::escape;
 use crate::clock::wall_now;
 use sorcha_peer_core::types::WallTime;
 
+/// Bootstrap addresses that fail, shown at most.
+const BOOTSTRAP_LINES_MAX: usize = 5;
 /// A certificate that ends within this is shown as a warning; it is renewed from 10 days on.
 const CERTIFICATE_WARNS_MS: u64 = 7 * 24 * 3600 * 1000;
 
@@ -46,6 +48,7 @@ pub(super) async fn status(global: &Global, console: &mut Console<'_>) -> Result
         ("peers linked", linked),
         ("grid", grid),
         ("addresses", escape::text(&status.addresses.join(", "))),
+        ("bootstrap", bootstrap(console, &status)),
         ("transactions", format!("{}, {} on disk", status.transactions, bytes_text(status.store_bytes))),
         ("kept since", kept_since(&status)),
         ("outbox", outbox(console, &status)),
@@ -59,6 +62,22 @@ pub(super) async fn status(global: &Global, console: &mut Console<'_>) -> Result
         writeln!(console.out, "{name:<13} {value}")?;
     }
     Ok(())
+}
+
+/// Why nobody is met at addresses where nobody was; one line each.
+fn bootstrap(console: &Console<'_>, status: &StatusJson) -> String {
+    let unmet = status.bootstrap.iter().filter(|at| at.peer_id.is_empty() && at.failures > 0);
+    let tone = if status.peers_linked == 0 { Tone::Bad } else { Tone::Warning };
+    let line = |at: &BootstrapJson| {
+        let times =
+            if at.failures == 1 { "once".to_owned() } else { format!("{} times in a row", at.failures) };
+        console.tone(tone, &escape::text(&format!("{} ({times})", at.last_error)))
+    };
+    let mut lines: Vec<String> = unmet.clone().take(BOOTSTRAP_LINES_MAX).map(line).collect();
+    if let Some(more) = unmet.count().checked_sub(BOOTSTRAP_LINES_MAX).filter(|more| *more > 0) {
+        lines.push(format!("{more} more: -o json shows all"));
+    }
+    lines.join(&format!("\n{:14}", ""))
 }
 
 /// How far back the store goes, and whether retention has removed what was older.

@@ -30,6 +30,8 @@ pub enum Event {
     DialFailed {
         /// What was dialled.
         address: Address,
+        /// Who was to be there; `None`: whoever is, at a bootstrap address.
+        peer: Option<PeerId>,
         /// How often in a row.
         failures: u32,
         /// What it ended in.

@@ -5,6 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::backoff::Retry;
 use crate::types::{Address, PeerId, Time};
+use crate::view::BootstrapView;
 
 /// Bootstrap addresses taken from the configuration; the rest is ignored.
 const ADDRESSES_MAX: usize = 256;
@@ -23,6 +24,8 @@ struct Seed {
     found: Found,
     dialling: bool,
     retry: Retry,
+    /// What the last dial ended in; empty where it came to a link.
+    last_error: String,
 }
 
 /// All bootstrap addresses with what was found there.
@@ -44,7 +47,13 @@ impl Bootstrap {
                 continue;
             }
             let known = old.iter().position(|seed| seed.address == address).map(|at| old.swap_remove(at));
-            let new = || Seed { address, found: Found::Nobody, dialling: false, retry: Retry::default() };
+            let new = || Seed {
+                address,
+                found: Found::Nobody,
+                dialling: false,
+                retry: Retry::default(),
+                last_error: String::new(),
+            };
             self.seeds.push(known.unwrap_or_else(new));
         }
     }
@@ -86,14 +95,22 @@ impl Bootstrap {
         if let Some(seed) = self.seed(address) {
             seed.dialling = false;
             seed.retry.reset();
+            seed.last_error.clear();
             seed.found = if peer == *me { Found::Myself } else { Found::Peer(peer) };
         }
     }
 
     /// Nobody answered; returns the failures in a row.
-    pub(crate) fn failed(&mut self, address: &Address, now: Time, rng: &mut ChaCha8Rng) -> u32 {
+    pub(crate) fn failed(
+        &mut self,
+        address: &Address,
+        error: String,
+        now: Time,
+        rng: &mut ChaCha8Rng,
+    ) -> u32 {
         self.seed(address).map_or(1, |seed| {
             seed.dialling = false;
+            seed.last_error = error;
             seed.retry.failed_at_first(now, rng);
             seed.retry.failures()
         })
@@ -116,6 +133,21 @@ impl Bootstrap {
     /// No address but the own one: nobody is expected.
     pub(crate) fn is_alone(&self, own: &[Address]) -> bool {
         self.seeds.iter().all(|seed| seed.found == Found::Myself || own.contains(&seed.address))
+    }
+
+    /// All of them.
+    pub(crate) fn views(&self, me: &PeerId) -> Vec<BootstrapView> {
+        let view = |seed: &Seed| BootstrapView {
+            address: seed.address.clone(),
+            peer: match seed.found {
+                Found::Nobody => None,
+                Found::Peer(peer) => Some(peer),
+                Found::Myself => Some(*me),
+            },
+            failures: if seed.last_error.is_empty() { 0 } else { seed.retry.failures() },
+            last_error: seed.last_error.clone(),
+        };
+        self.seeds.iter().map(view).collect()
     }
 
     fn seed(&mut self, address: &Address) -> Option<&mut Seed> {
@@ -152,11 +184,17 @@ mod tests {
         assert_eq!(bootstrap.due(now, 9, &own, |_| false), addresses[..3]);
         assert!(bootstrap.due(now, 9, &own, |_| false).is_empty(), "they are being dialled");
         bootstrap.reached(&addresses[0], other, &me);
-        bootstrap.failed(&addresses[1], now, &mut rng);
+        bootstrap.failed(&addresses[1], "refused".into(), now, &mut rng);
         bootstrap.reached(&addresses[2], me, &me);
+        let views = bootstrap.views(&me);
+        let shown = |at: usize| (views[at].peer, views[at].failures, views[at].last_error.as_str());
+        assert_eq!(
+            (shown(0), shown(1), shown(2)),
+            ((Some(other), 0, ""), (None, 1, "refused"), (Some(me), 0, ""))
+        );
         now = bootstrap.next(&own, |_| true).expect("b is tried again");
         assert_eq!(bootstrap.due(now, 9, &own, |peer| *peer == other), addresses[1..2]);
-        bootstrap.failed(&addresses[1], now, &mut rng);
+        bootstrap.failed(&addresses[1], "refused".into(), now, &mut rng);
         assert_eq!(bootstrap.due(now, 9, &own, |_| false), addresses[..1], "its peer is linked no longer");
     }
 

@@ -349,7 +349,7 @@ impl Peer {
             if session.is_unfinished_dial() {
                 self.dial_window.unfinished(now.time);
                 self.contacts.unfinished(&peer.id, reason.clone(), now.time, &mut self.rng);
-                self.bootstrap.failed(&session.address, now.time, &mut self.rng);
+                self.bootstrap.failed(&session.address, reason.clone(), now.time, &mut self.rng);
             } else if session.unused {
                 // Whose links were all such visits dials those that its own grid asks for, the same peers perhaps.
                 self.contacts.parted(peer.id, session.heard_wall, now.time + wait);
@@ -373,10 +373,10 @@ impl Peer {
     }
 
     pub(super) fn dial_failed(&mut self, op: OpId, error: DialError, now: Now) {
-        let (address, failures) = match self.ops.remove(&op) {
+        let (address, peer, failures) = match self.ops.remove(&op) {
             Some(super::Purpose::DialBootstrap(address)) => {
-                let failures = self.bootstrap.failed(&address, now.time, &mut self.rng);
-                (address, failures)
+                let failures = self.bootstrap.failed(&address, error.to_string(), now.time, &mut self.rng);
+                (address, None, failures)
             }
             Some(super::Purpose::DialMember { peer, address, .. }) => {
                 let was_gone = self.contacts.is_gone(&peer);
@@ -389,7 +389,7 @@ impl Peer {
                 if !was_gone && self.contacts.is_gone(&peer) {
                     self.pass_on_missed(&peer, now);
                 }
-                (address, failures)
+                (address, Some(peer), failures)
             }
             _ => return,
         };
@@ -398,7 +398,7 @@ impl Peer {
             self.dial_window.unfinished(now.time);
         }
         self.dial_list = None;
-        self.event(Event::DialFailed { address, failures, error });
+        self.event(Event::DialFailed { address, peer, failures, error });
         self.set(Timer::Dial, now.time + DIAL_PAUSE);
     }
 

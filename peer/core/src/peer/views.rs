@@ -23,6 +23,7 @@ impl Peer {
             caught_up: self.is_caught_up(),
             drain: self.drain_view(),
             quarantined: self.quarantine.len(),
+            bootstrap: self.bootstrap.views(&self.me),
         }
     }
 
