@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sorcha_peer_config::problem::Origin;
 use sorcha_peer_config::{Compression, Config, LogFormat, Mode};
 use sorcha_peer_core::Input;
 use sorcha_peer_core::config as core_config;
+use sorcha_peer_core::event::Rung;
 use sorcha_peer_core::payload::Codings;
 use sorcha_peer_core::peer::Peer;
 use sorcha_peer_core::types::Address;
@@ -183,7 +185,16 @@ pub async fn serve(
         listen: config.listen_peer,
         links_max: config.links_max,
         climb_after: config.climb_after,
+        rungs: config.rungs.iter().copied().map(rung).collect(),
+        proxy: config.proxy.clone(),
     };
+    if let Some(proxy) = &config.proxy {
+        let by = match &proxy.origin {
+            Origin::Environment(variable) => variable,
+            _ => "proxy.url",
+        };
+        tracing::info!(proxy = proxy.address, by, "peers are dialled through a proxy");
+    }
     let (transport, bound) =
         Transport::start(transport_config, Arc::clone(&tls), inputs, operator.router()).await?;
 
@@ -312,6 +323,14 @@ fn identity(config: &Config, incarnation: u64) -> Identity {
         network: config.network_id.clone(),
         site: config.site.clone(),
         incarnation,
+    }
+}
+
+fn rung(rung: sorcha_peer_config::Rung) -> Rung {
+    match rung {
+        sorcha_peer_config::Rung::Stream => Rung::Stream,
+        sorcha_peer_config::Rung::Exchange => Rung::Exchange,
+        sorcha_peer_config::Rung::Rest => Rung::Rest,
     }
 }
 

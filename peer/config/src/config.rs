@@ -1,11 +1,15 @@
 //! The validated configuration.
 
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::fields::{FIELDS, Field, Given, GivenByKey, ITEMS_MAX, Kind, NONE};
+use crate::Surroundings;
+use crate::check::{Checked, check};
+use crate::fields::{ENVIRONMENT, FIELDS, Field, Given, GivenByKey, Kind, NONE};
 use crate::problem::{Origin, Problem, Problems};
+use crate::proxy::{self, Credentials, Except, Proxy};
 use crate::tree::Value;
 use crate::units;
 
@@ -52,6 +56,10 @@ pub struct Config {
     pub compression: Compression,
     /// `links.climbAfter`.
     pub climb_after: Duration,
+    /// `links.rungs`, best first, one at least.
+    pub rungs: Vec<Rung>,
+    /// `proxy`, and what the environment says.
+    pub proxy: Option<Proxy>,
     /// `limits.bodyBytesMax`.
     pub body_bytes_max: u64,
     /// `limits.submitBytesMax`.
@@ -102,6 +110,17 @@ pub enum Compression {
     None,
 }
 
+/// What a link stands on, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rung {
+    /// `stream`.
+    Stream,
+    /// `exchange`.
+    Exchange,
+    /// `rest`.
+    Rest,
+}
+
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -112,13 +131,17 @@ pub enum LogFormat {
 }
 
 /// Builds the configuration; `None` where a value is missing or wrong, and then there are problems.
-pub(crate) fn build(given: &GivenByKey, host_name: Option<&str>, problems: &mut Problems) -> Option<Config> {
+pub(crate) fn build(
+    given: &GivenByKey,
+    surroundings: &Surroundings,
+    problems: &mut Problems,
+) -> Option<Config> {
     let mut reader = Reader { given, problems };
     if reader.is_of_a_newer_version() {
         return None;
     }
     let version = reader.integer("configVersion");
-    let name = reader.name(host_name);
+    let name = reader.name(surroundings.host_name.as_deref());
     // Every value is read before the first missing one ends it, so that all problems are found.
     let (network_id, trust_domain, site) =
         (reader.text("networkId"), reader.text("trustDomain"), reader.text("site"));
@@ -135,6 +158,7 @@ pub(crate) fn build(given: &GivenByKey, host_name: Option<&str>, problems: &mut 
         (reader.duration_or_none("retention.age"), reader.bytes_or_none("retention.bytes"));
     let (durable, submit_bytes_max) = (reader.text("state.durable"), reader.bytes("limits.submitBytesMax"));
     let (compression, climb_after) = (reader.text("links.compression"), reader.duration("links.climbAfter"));
+    let (rungs, proxy) = (reader.rungs(), reader.proxy(&surroundings.environment));
     let (links_max, submissions_max) =
         (reader.integer("limits.linksMax"), reader.integer("limits.submissionsMax"));
     let (log_level, log_format) = (reader.text("log.level"), reader.text("log.format"));
@@ -160,6 +184,8 @@ pub(crate) fn build(given: &GivenByKey, host_name: Option<&str>, problems: &mut 
         retention_bytes: retention_bytes.ok()?,
         compression: if compression? == "none" { Compression::None } else { Compression::Lz4 },
         climb_after: climb_after?,
+        rungs: rungs?,
+        proxy: proxy.ok()?,
         body_bytes_max: body_bytes_max?,
         durable: durable? == "true",
         submit_bytes_max: submit_bytes_max?,
@@ -170,18 +196,6 @@ pub(crate) fn build(given: &GivenByKey, host_name: Option<&str>, problems: &mut 
         shutdown_deadline: shutdown_deadline?,
     };
     reader.check_across(&config).then_some(config)
-}
-
-/// A value that was checked against its kind.
-enum Checked {
-    Integer(i64),
-    Duration(Duration),
-    Bytes(u64),
-    Socket(SocketAddr),
-    Api(ApiAddress),
-    List(Vec<String>),
-    Text(String),
-    None,
 }
 
 /// A value is missing or wrong; the problem is noted.
@@ -294,6 +308,63 @@ impl Reader<'_> {
         }
     }
 
+    fn rungs(&mut self) -> Option<Vec<Rung>> {
+        let words = self.list("links.rungs")?;
+        if words.is_empty() {
+            self.refuse("links.rungs", "it is empty: name what links may stand on, or leave it out".into());
+            return None;
+        }
+        let rung = |word: &String| match word.as_str() {
+            "stream" => Rung::Stream,
+            "exchange" => Rung::Exchange,
+            _ => Rung::Rest,
+        };
+        let mut rungs: Vec<Rung> = words.iter().map(rung).collect();
+        rungs.sort_unstable();
+        Some(rungs)
+    }
+
+    fn proxy(&mut self, environment: &BTreeMap<String, String>) -> Result<Option<Proxy>, Refused> {
+        let (url, except) = (self.text("proxy.url"), self.list("proxy.except"));
+        let directory = self.text("proxy.credentialsDirectory");
+        let (url, except, directory) =
+            (url.ok_or(Refused)?, except.ok_or(Refused)?, directory.ok_or(Refused)?);
+        let mut except: Vec<Except> = except.iter().filter_map(|text| Except::parse(text).ok()).collect();
+        let (text, origin) = match url.as_str() {
+            NONE => return Ok(None),
+            ENVIRONMENT => {
+                let Some((name, text)) = first_of(environment, ["HTTPS_PROXY", "https_proxy"]) else {
+                    return Ok(None);
+                };
+                if let Some((name, list)) = first_of(environment, ["NO_PROXY", "no_proxy"]) {
+                    let items = list.split([',', ' ']).filter(|item| !item.is_empty());
+                    for item in items {
+                        except.push(self.of_environment(name, Except::parse(item))?);
+                    }
+                }
+                (text.to_owned(), Origin::Environment(name.to_owned()))
+            }
+            _ => (url, self.origin("proxy.url")),
+        };
+        let is_of_environment = matches!(&origin, Origin::Environment(name) if !name.starts_with("SORCHA_"));
+        let parsed = proxy::parse_url(&text, is_of_environment);
+        let (address, given) = match &origin {
+            Origin::Environment(name) if is_of_environment => self.of_environment(name, parsed)?,
+            _ => parsed.map_err(|_| Refused)?,
+        };
+        let credentials = if directory == NONE { given } else { Credentials::Directory(directory.into()) };
+        Ok(Some(Proxy { address, credentials, except, origin }))
+    }
+
+    fn of_environment<T>(&mut self, name: &str, read: Result<T, String>) -> Result<T, Refused> {
+        read.map_err(|message| {
+            let message =
+                format!("{message}. To dial without a proxy whatever the environment says, set it to none");
+            self.problems.push(Problem::new("proxy.url", Origin::Environment(name.to_owned()), message));
+            Refused
+        })
+    }
+
     fn text(&mut self, key: &str) -> Option<String> {
         match self.read(key)? {
             Checked::Text(value) => Some(value),
@@ -328,10 +399,23 @@ impl Reader<'_> {
         self.problems.len() == before
     }
 
+    fn origin(&self, key: &str) -> Origin {
+        self.given.get(key).map_or(Origin::Nowhere, |given| given.origin.clone())
+    }
+
     fn refuse(&mut self, key: &str, message: String) {
-        let origin = self.given.get(key).map_or(Origin::Nowhere, |given| given.origin.clone());
+        let origin = self.origin(key);
         self.problems.push(Problem::new(key, origin, message));
     }
+}
+
+/// The first of two variables that says something.
+fn first_of<'a>(
+    environment: &'a BTreeMap<String, String>,
+    names: [&'static str; 2],
+) -> Option<(&'static str, &'a str)> {
+    let text = |name| environment.get(name).map(|text| text.trim()).filter(|text| !text.is_empty());
+    names.into_iter().find_map(|name| Some((name, text(name)?)))
 }
 
 fn collide(one: SocketAddr, other: SocketAddr) -> bool {
@@ -346,214 +430,11 @@ fn field_of(key: &str) -> &'static Field {
 fn default_of(field: &Field) -> Value {
     match field.kind {
         Kind::Integer { .. } => field.default.parse().map_or(Value::Null, Value::Integer),
-        Kind::Destinations => Value::List(Vec::new()),
+        Kind::Destinations | Kind::Hosts => Value::List(Vec::new()),
+        Kind::Choices(words) => {
+            Value::List(words.iter().map(|word| Value::Text((*word).to_owned())).collect())
+        }
         Kind::Words => Value::Text(String::new()),
         _ => Value::Text(field.default.to_owned()),
     }
-}
-
-/// Checks a value against its kind; the error is a sentence without the key.
-fn check(kind: Kind, value: &Value) -> Result<Checked, String> {
-    if let Kind::Destinations = kind {
-        let Value::List(items) = value else {
-            return Err(format!("{value} is {}, and a list of host:port is wanted", value.kind()));
-        };
-        if items.len() > ITEMS_MAX {
-            return Err(format!("it lists {} addresses; at most {ITEMS_MAX} are taken", items.len()));
-        }
-        return items.iter().map(destination).collect::<Result<_, _>>().map(Checked::List);
-    }
-    if let Kind::Integer { min, max } = kind {
-        let Value::Integer(number) = value else {
-            return Err(format!("{value} is not a whole number; write {min} to {max}"));
-        };
-        let in_range = i64::try_from(*number).ok().filter(|number| (min..=max).contains(number));
-        return in_range
-            .map(Checked::Integer)
-            .ok_or(format!("{number} is out of range; write {min} to {max}"));
-    }
-    let text = match value {
-        Value::Text(text) => text.clone(),
-        Value::Integer(number)
-            if matches!(
-                kind,
-                Kind::Bytes { .. }
-                    | Kind::Duration { .. }
-                    | Kind::BytesOrNone { .. }
-                    | Kind::DurationOrNone { .. }
-            ) =>
-        {
-            number.to_string()
-        }
-        Value::Bool(value) if matches!(kind, Kind::Choice(words) if words.contains(&"true")) => {
-            value.to_string()
-        }
-        // What stood there is not known any more: YAML 1.1 has many words for these two.
-        Value::Bool(value) => {
-            let words = if *value { "true, yes, on, y" } else { "false, no, off, n" };
-            return Err(format!(
-                "a text is wanted, and YAML reads the word here ({words}) as {value}: put it in quotes"
-            ));
-        }
-        Value::Integer(_) | Value::Float(_) => {
-            return Err(format!("{value} is {}, and a text is wanted: put it in quotes", value.kind()));
-        }
-        _ => return Err(format!("{} stands where a text is wanted", value.kind())),
-    };
-    check_text(kind, text)
-}
-
-fn check_text(kind: Kind, text: String) -> Result<Checked, String> {
-    let shown: String = text.chars().take(300).collect();
-    let is_name = |max: usize, more: &[u8]| {
-        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || more.contains(&byte);
-        let firm = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
-        text.len() <= max
-            && text.bytes().all(allowed)
-            && firm(text.bytes().next())
-            && firm(text.bytes().last())
-    };
-    let may_be_none = matches!(kind, Kind::DurationOrNone { .. } | Kind::BytesOrNone { .. });
-    let or_none = if may_be_none { ", or none" } else { "" };
-    let ends = "beginning and ending with a letter or digit";
-    match kind {
-        Kind::DurationOrNone { .. } | Kind::BytesOrNone { .. } if text == NONE => Ok(Checked::None),
-        Kind::Duration { min, max } | Kind::DurationOrNone { min, max } => {
-            let value =
-                units::duration(&text).map_err(|error| format!("'{shown}' is not a duration: {error}"))?;
-            let (low, high) = (units::duration_text(min), units::duration_text(max));
-            let in_range = (min..=max).contains(&value).then_some(Checked::Duration(value));
-            in_range.ok_or(format!("'{shown}' is out of range; write {low} to {high}{or_none}"))
-        }
-        Kind::Bytes { min, max } | Kind::BytesOrNone { min, max } => {
-            let value =
-                units::quantity(&text).map_err(|error| format!("'{shown}' is not a size: {error}"))?;
-            let (low, high) = (units::quantity_text(min), units::quantity_text(max));
-            let in_range = (min..=max).contains(&value).then_some(Checked::Bytes(value));
-            in_range.ok_or(format!("'{shown}' is out of range; write {low} to {high}{or_none}"))
-        }
-        Kind::Socket => socket(&text).map(Checked::Socket),
-        Kind::LocalSocket => local_socket(&text).map(Checked::Api),
-        Kind::Label if is_name(63, b"-") => Ok(Checked::Text(text)),
-        Kind::Label => Err(format!(
-            "'{shown}' is not a network id: use a DNS label, 1-63 characters of a-z 0-9 -, {ends}"
-        )),
-        Kind::PeerName if is_name(253, b"-.") => Ok(Checked::Text(text)),
-        Kind::PeerName => {
-            Err(format!("'{shown}' is not a peer name: use 1-253 characters of a-z 0-9 - ., {ends}"))
-        }
-        Kind::TrustDomain => {
-            let allowed =
-                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte);
-            let good = (1..=255).contains(&text.len()) && text.bytes().all(allowed);
-            good.then_some(Checked::Text(text)).ok_or(format!(
-                "'{shown}' is not a trust domain: use 1-255 characters of a-z 0-9 - . _, such as example.org"
-            ))
-        }
-        Kind::Words if text.chars().count() <= 63 && !text.chars().any(char::is_control) => {
-            Ok(Checked::Text(text))
-        }
-        Kind::Words => {
-            Err(format!("'{shown}' is too long or holds control characters: use at most 63 characters"))
-        }
-        Kind::Path if !text.is_empty() && !text.contains('\0') && text.len() <= 4096 => {
-            Ok(Checked::Text(text))
-        }
-        Kind::Path => Err(format!("'{shown}' is not a path")),
-        Kind::Level if is_level(&text) => Ok(Checked::Text(text)),
-        Kind::Level => Err(format!(
-            "'{shown}' is not a log level: use error, warn, info, debug or trace, or a filter such as info,sorcha_peer::store=debug"
-        )),
-        Kind::Choice(words) if words.contains(&text.as_str()) => Ok(Checked::Text(text)),
-        Kind::Choice(words) => Err(format!("'{shown}' is none of its words: use {}", words.join(" or "))),
-        Kind::Integer { .. } | Kind::Destinations => unreachable!("checked before as no text"),
-    }
-}
-
-fn socket(text: &str) -> Result<SocketAddr, String> {
-    let shown: String = text.chars().take(300).collect();
-    if let Ok(address) = text.parse() {
-        return Ok(address);
-    }
-    let why = match text.rsplit_once(':') {
-        None => "the port is missing; write address:port, such as 0.0.0.0:7450",
-        Some((host, port)) if host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() => {
-            if host.contains(':') && !host.starts_with('[') {
-                "an IPv6 address stands in brackets, such as [::]:7450"
-            } else if port.parse::<u16>().is_ok() {
-                "only an IPv6 address stands in brackets"
-            } else {
-                "the port must be 1-65535, or 0 for any free one"
-            }
-        }
-        Some(_) => {
-            "an IP address of this machine is wanted, such as 0.0.0.0:7450 (names are not resolved here)"
-        }
-    };
-    Err(format!("'{shown}' is not an address: {why}"))
-}
-
-fn local_socket(text: &str) -> Result<ApiAddress, String> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        // sun_path of unix(7) holds 108 bytes with its zero.
-        return if path.starts_with('/') && path.len() <= 107 && !path.contains('\0') {
-            Ok(ApiAddress::Unix(path.into()))
-        } else {
-            let shown: String = text.chars().take(300).collect();
-            Err(format!(
-                "'{shown}' is not a Unix socket: write unix:/ and an absolute path of at most 107 bytes"
-            ))
-        };
-    }
-    let address = socket(text)?;
-    if address.ip().is_loopback() {
-        return Ok(ApiAddress::Tcp(address));
-    }
-    Err(format!(
-        "'{text}' would open the local API, which has no authentication, to others: use 127.0.0.1:{}, or unix:/path",
-        address.port()
-    ))
-}
-
-/// `host:port` with a port other than 0; the host is a name or an IP address (IPv6 in brackets).
-fn destination(value: &Value) -> Result<String, String> {
-    let Value::Text(text) = value else {
-        return Err(format!("{value} is {}, and host:port is wanted (in quotes)", value.kind()));
-    };
-    let shown: String = text.chars().take(300).collect();
-    let refused = |why: &str| Err(format!("'{shown}' is not host:port: {why}"));
-    let Some((host, port)) = text.rsplit_once(':') else { return refused("the port is missing") };
-    if !port.bytes().all(|byte| byte.is_ascii_digit()) || port.parse::<u16>().unwrap_or(0) == 0 {
-        return refused("the port must be 1-65535");
-    }
-    if let Some(inner) = host.strip_prefix('[') {
-        let inside = inner.strip_suffix(']').unwrap_or_default();
-        let good = inside.parse::<std::net::Ipv6Addr>().is_ok();
-        return if good { Ok(text.clone()) } else { refused("brackets hold an IPv6 address") };
-    }
-    if host.contains(':') {
-        return refused("an IPv6 address stands in brackets, such as [2001:db8::1]:7450");
-    }
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-    };
-    let name = host.strip_suffix('.').unwrap_or(host);
-    if name.is_empty() || name.len() > 253 || !name.split('.').all(label) {
-        return refused("the host must be a DNS name or an IP address");
-    }
-    Ok(text.clone())
-}
-
-/// `level` or `target=level`, separated by commas.
-fn is_level(text: &str) -> bool {
-    let level = |word: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&word);
-    let target = |word: &str| {
-        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:-".contains(&byte))
-    };
-    text.len() <= 1024
-        && text.split(',').all(|directive| match directive.split_once('=') {
-            Some((name, word)) => target(name) && level(word),
-            None => level(directive),
-        })
 }

@@ -24,6 +24,8 @@ pub struct Field {
 pub const REQUIRED: &str = "(required)";
 /// What stands for a bound that there is none.
 pub const NONE: &str = "none";
+/// What stands for what the environment says.
+pub const ENVIRONMENT: &str = "environment";
 /// Items of a list at most.
 pub const ITEMS_MAX: usize = 256;
 
@@ -71,6 +73,12 @@ pub enum Kind {
     LocalSocket,
     /// A list of `host:port`.
     Destinations,
+    /// A list of hosts: names, domains, addresses, blocks of addresses.
+    Hosts,
+    /// A list of some of these words, each once at most.
+    Choices(&'static [&'static str]),
+    /// `http://host:port` of a proxy, [`ENVIRONMENT`] or [`NONE`].
+    Proxy,
     /// A DNS label.
     Label,
     /// A SPIFFE trust domain.
@@ -81,12 +89,22 @@ pub enum Kind {
     Words,
     /// A path of the file system.
     Path,
+    /// A path as above, or [`NONE`].
+    PathOrNone,
     /// A log filter.
     Level,
     /// One of these words.
     Choice(&'static [&'static str]),
 }
 
+impl Kind {
+    /// Whether it takes a list.
+    pub const fn is_list(self) -> bool {
+        matches!(self, Self::Destinations | Self::Hosts | Self::Choices(_))
+    }
+}
+
+const RUNGS: &[&str] = &["stream", "exchange", "rest"];
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -203,6 +221,30 @@ pub const FIELDS: &[Field] = &[
         "A link that stands on calls, because something on the way lets no stream pass, looks for a better rung after this long, then after twice as long each time, up to twenty times it.",
     ),
     field(
+        "links.rungs",
+        Kind::Choices(RUNGS),
+        "[stream, exchange, rest]",
+        "What links may stand on, dialled or accepted: gRPC streams, unary gRPC calls, or calls over HTTP/1.1. Without `rest` nobody is let in who shows no certificate, and no proxy or ingress that ends TLS is passed.",
+    ),
+    field(
+        "proxy.url",
+        Kind::Proxy,
+        ENVIRONMENT,
+        "HTTP proxy through which other peers are dialled, by CONNECT: `http://host:port`. `environment`: what HTTPS_PROXY or https_proxy says, but for those in NO_PROXY or no_proxy. `none`: they are dialled directly. This machine itself always is.",
+    ),
+    field(
+        "proxy.except",
+        Kind::Hosts,
+        "[]",
+        "Who is dialled without the proxy, beside what NO_PROXY says where the proxy is the environment's: `example.org` (with all below it), `.example.org` (only these), `192.0.2.7`, `10.0.0.0/8`, each with a port or without; `*` is everybody.",
+    ),
+    field(
+        "proxy.credentialsDirectory",
+        Kind::PathOrNone,
+        NONE,
+        "Holds `username` and `password` for the proxy, as a Secret of the type `kubernetes.io/basic-auth` is mounted. Read anew for each connection.",
+    ),
+    field(
         "limits.bodyBytesMax",
         Kind::Bytes { min: 1 << 10, max: 256 << 20 },
         "64Mi",
@@ -317,7 +359,7 @@ pub(crate) fn override_from(
         let origin = Origin::Environment(variable.clone());
         if let Some(field) = FIELDS.iter().find(|field| field.variable() == *variable) {
             let value = match field.kind {
-                Kind::Destinations => Value::List(
+                kind if kind.is_list() => Value::List(
                     text.split(',')
                         .map(str::trim)
                         .filter(|item| !item.is_empty())

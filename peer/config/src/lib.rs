@@ -6,9 +6,11 @@
 //!
 //! This crate reads neither file nor environment nor clock: texts come in, values or problems go out.
 
+mod check;
 pub mod config;
 pub mod fields;
 pub mod problem;
+pub mod proxy;
 pub mod raw;
 pub mod reference;
 mod suggest;
@@ -17,7 +19,7 @@ pub mod units;
 
 use std::collections::BTreeMap;
 
-pub use config::{ApiAddress, Compression, Config, LogFormat};
+pub use config::{ApiAddress, Compression, Config, LogFormat, Rung};
 pub use problem::{Problem, Problems};
 pub use raw::RawConfig;
 pub use reference::reference_markdown;
@@ -26,6 +28,9 @@ pub use reference::reference_markdown;
 pub const CONFIG_VERSION: i64 = 1;
 /// Longest file that is read, in bytes.
 pub const FILE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Variables that are read beside those that begin with `SORCHA_`: the first that is set and not empty of each kind.
+pub const VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"];
 
 /// How strict the reading is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +44,7 @@ pub enum Mode {
 /// What the file does not say and the process knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Surroundings {
-    /// The environment, or the part of it that begins with `SORCHA_`.
+    /// The environment: what begins with `SORCHA_`, and what names a proxy ([`VARIABLES`]).
     pub environment: BTreeMap<String, String>,
     /// The machine's name, which names the peer where nothing else does.
     pub host_name: Option<String>,
@@ -68,7 +73,7 @@ pub fn load(yaml: &str, surroundings: &Surroundings, mode: Mode) -> Result<Loade
         },
     );
     fields::override_from(&surroundings.environment, &mut given, &mut warnings);
-    let config = config::build(&given, surroundings.host_name.as_deref(), &mut problems);
+    let config = config::build(&given, surroundings, &mut problems);
     match config {
         Some(config) if problems.is_empty() => Ok(Loaded { config, warnings }),
         _ => Err(problems.sorted()),

@@ -46,6 +46,9 @@ pub struct RawConfig {
     /// What travels on links.
     #[serde(default, skip_serializing_if = "is_default")]
     pub links: RawLinks,
+    /// The proxy through which other peers are dialled.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub proxy: RawProxy,
     /// Bounds.
     #[serde(default, skip_serializing_if = "is_default")]
     pub limits: RawLimits,
@@ -139,9 +142,27 @@ pub struct RawLinks {
     /// `lz4` (default) or `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<String>,
-    /// When a link on calls looks for a better rung first; default `45s`, 1s to 1h.
+    /// When a link on calls looks for a better rung; default `45s`, 1s to 1h.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub climb_after: Option<String>,
+    /// What links may stand on: `stream`, `exchange`, `rest`; default all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rungs: Option<Vec<String>>,
+}
+
+/// The proxy through which other peers are dialled.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RawProxy {
+    /// `http://host:port`, `environment` (default) or `none`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Hosts that are dialled without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub except: Option<Vec<String>>,
+    /// Holds `username` and `password`; default `none`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credentials_directory: Option<String>,
 }
 
 /// Bounds.

@@ -60,14 +60,20 @@ fn takes(field: &Field) -> (&'static str, String) {
         Kind::Destinations => {
             ("list of `host:port`", "up to 256; DNS name or IP address, port 1-65535".into())
         }
+        Kind::Hosts => ("list of hosts", "up to 256; name, `.domain`, IP address, block, `*`".into()),
+        Kind::Choices(words) => ("list of words", quoted(words)),
+        Kind::Proxy => ("URL, `environment` or `none`", "`http://`, without a name or a password".into()),
         Kind::Label => ("text", "DNS label, 1-63 characters".into()),
         Kind::TrustDomain => ("text", "1-255 of `a-z 0-9 - . _`".into()),
         Kind::PeerName => ("text", "1-253 of `a-z 0-9 - .`".into()),
         Kind::Words => ("text", "up to 63 characters".into()),
         Kind::Path => ("path", "up to 4096 bytes".into()),
+        Kind::PathOrNone => ("path or `none`", "up to 4096 bytes".into()),
         Kind::Level => ("level or filter", "`off` `error` `warn` `info` `debug` `trace`".into()),
-        Kind::Choice(words) => {
-            ("word", words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" "))
-        }
+        Kind::Choice(words) => ("word", quoted(words)),
     }
+}
+
+fn quoted(words: &[&str]) -> String {
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" ")
 }

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use sorcha_peer_config::problem::Origin;
+use sorcha_peer_config::proxy::{Credentials, Proxy};
 use sorcha_peer_config::raw::{
-    RawBootstrap, RawConfig, RawDiscovery, RawLimits, RawLinks, RawListen, RawLog, RawRetention, RawShutdown,
-    RawState, RawTls,
+    RawBootstrap, RawConfig, RawDiscovery, RawLimits, RawLinks, RawListen, RawLog, RawProxy, RawRetention,
+    RawShutdown, RawState, RawTls,
 };
 use sorcha_peer_config::{
-    ApiAddress, Compression, LogFormat, Mode, Surroundings, check, fields, load, reference_markdown, to_yaml,
+    ApiAddress, Compression, LogFormat, Mode, Rung, Surroundings, check, fields, load, reference_markdown,
+    to_yaml,
 };
 
 const LEAST: &str = "networkId: net\ntrustDomain: example.org\nname: alice\n";
@@ -46,6 +49,7 @@ fn the_least_file_takes_every_default() {
     assert_eq!((config.durable, config.submit_bytes_max), (true, 256 << 20));
     assert_eq!((config.log_level.as_str(), config.log_format), ("info", LogFormat::Text));
     assert_eq!(config.shutdown_deadline, Duration::from_secs(10));
+    assert_eq!((config.rungs, config.proxy), (vec![Rung::Stream, Rung::Exchange, Rung::Rest], None));
     assert!(config.site.is_empty() && config.advertise.is_empty() && config.bootstrap.is_empty());
 }
 
@@ -72,7 +76,16 @@ fn everything() -> RawConfig {
         tls: RawTls { directory: text("tls") },
         state: RawState { directory: text("state"), durable: Some(false), cache_bytes_max: text("1Gi") },
         retention: RawRetention { age: text("30d"), bytes: text("10Gi") },
-        links: RawLinks { compression: text("none"), climb_after: text("2m") },
+        links: RawLinks {
+            compression: text("none"),
+            climb_after: text("2m"),
+            rungs: Some(vec!["rest".into(), "stream".into()]),
+        },
+        proxy: RawProxy {
+            url: text("http://proxy.example:3128"),
+            except: Some(vec![".example".into(), "10.0.0.0/8".into()]),
+            credentials_directory: text("/run/proxy"),
+        },
         limits: RawLimits {
             body_bytes_max: text("1M"),
             submit_bytes_max: text("2Mi"),
@@ -97,12 +110,70 @@ fn a_file_built_in_memory_says_what_it_was_built_of() {
     assert_eq!((config.links_max, config.submissions_max), (7, 9));
     assert_eq!((config.compression, config.climb_after), (Compression::None, Duration::from_secs(120)));
     assert_eq!((config.durable, config.submit_bytes_max), (false, 2 << 20));
+    assert_eq!(config.rungs, [Rung::Stream, Rung::Rest]);
+    let proxy = config.proxy.unwrap();
+    assert_eq!(proxy.address, "proxy.example:3128");
+    assert_eq!(proxy.credentials, Credentials::Directory("/run/proxy".into()));
+    assert!(proxy.is_for("bob.test:1") && !proxy.is_for("bob.example:1") && !proxy.is_for("10.1.2.3:1"));
     assert_eq!((config.log_format, config.listen_peer.port()), (LogFormat::Json, 0));
     let yaml = to_yaml(&everything());
     assert_eq!(serde_saphyr::from_str::<RawConfig>(&yaml).unwrap(), everything());
     assert_eq!(to_yaml(&RawConfig::default()).trim(), "{}");
     let error = check(&RawConfig::default()).unwrap_err().to_string();
     assert!(!error.contains("line"), "{error}");
+}
+
+fn proxy_of(more: &str, variables: &[(&str, &str)]) -> Result<Option<Proxy>, String> {
+    let loaded = load(&format!("{LEAST}{more}"), &surroundings(variables), Mode::Check);
+    loaded.map(|loaded| loaded.config.proxy).map_err(|problems| problems.to_string())
+}
+
+#[test]
+fn the_environment_names_a_proxy_and_the_file_has_the_last_word() {
+    let environment = [("HTTPS_PROXY", "http://al:p%40@p.example:1"), ("NO_PROXY", "a.test, .b.test:2,")];
+    let proxy = proxy_of("proxy: {except: [c.test]}\n", &environment).unwrap().unwrap();
+    assert_eq!(
+        (proxy.address.as_str(), proxy.origin.clone()),
+        ("p.example:1", Origin::Environment("HTTPS_PROXY".into()))
+    );
+    assert_eq!(proxy.credentials, Credentials::Given { user: "al".into(), password: "p@".into() });
+    for (address, through) in [
+        ("a.test:1", false),
+        ("c.test:1", false),
+        ("x.b.test:2", false),
+        ("x.b.test:3", true),
+        ("d.test:1", true),
+    ] {
+        assert_eq!(proxy.is_for(address), through, "{address}");
+    }
+    let directory = "proxy: {credentialsDirectory: /run/proxy}\n";
+    let proxy = proxy_of(directory, &environment).unwrap().unwrap();
+    assert_eq!(proxy.credentials, Credentials::Directory("/run/proxy".into()));
+
+    assert_eq!(proxy_of("proxy: {url: none}\n", &environment), Ok(None));
+    let proxy = proxy_of("proxy: {url: 'http://q.example'}\n", &environment).unwrap().unwrap();
+    assert_eq!((proxy.address.as_str(), proxy.credentials.clone()), ("q.example:80", Credentials::None));
+    assert!(proxy.is_for("a.test:1"), "NO_PROXY is about the other one");
+    let lower = [("HTTPS_PROXY", " "), ("https_proxy", "q.example:2"), ("no_proxy", "*")];
+    let proxy = proxy_of("", &lower).unwrap().unwrap();
+    assert!(proxy.address == "q.example:2" && !proxy.is_for("a.test:1"));
+    let proxy = proxy_of("", &[("SORCHA_PROXY_URL", "http://r:9"), ("SORCHA_PROXY_EXCEPT", "a.test,b.test")]);
+    let proxy = proxy.unwrap().unwrap();
+    assert!(proxy.address == "r:9" && !proxy.is_for("b.test:1"));
+}
+
+#[test]
+fn a_proxy_that_cannot_be_is_refused_with_where_it_stands() {
+    let secret = [("HTTPS_PROXY", "socks5://al:secret@p:1")];
+    let error = proxy_of("", &secret).unwrap_err();
+    assert!(error.contains("speaks http://") && error.contains("HTTPS_PROXY"), "{error}");
+    assert!(!error.contains("secret"), "{error}");
+    assert_eq!(proxy_of("proxy: {url: none}\n", &secret), Ok(None));
+    let error = proxy_of("", &[("HTTPS_PROXY", "p:1"), ("NO_PROXY", "a.test,10.0.0.0/99")]).unwrap_err();
+    assert!(error.contains("'10.0.0.0/99' is no block") && error.contains("NO_PROXY"), "{error}");
+    let error = proxy_of("proxy: {url: 'http://al:secret@p:1'}\n", &[]).unwrap_err();
+    assert!(error.contains("put them in proxy.credentialsDirectory (line 4)"), "{error}");
+    assert!(!error.contains("secret"), "{error}");
 }
 
 #[test]
@@ -184,6 +255,14 @@ fn a_wrong_value_is_refused_with_its_key_its_text_and_the_way_out() {
     );
     check("state: { cacheBytesMax: 1000 }", "'1000' is out of range; write 1Mi to 64Gi");
     check("links: { compression: zstd }", "links.compression: 'zstd' is none of its words: use lz4 or none");
+    check("links: { rungs: [] }", "links.rungs: it is empty: name what links may stand on");
+    check("links: { rungs: [stream, stream] }", "'stream' stands there twice");
+    check("links: { rungs: [udp] }", "'udp' is none of its words: use some of stream, exchange, rest");
+    check("links: { rungs: rest }", "a list of words is wanted");
+    check("proxy: { url: 'ftp://p:1' }", "write http://host:port");
+    check("proxy: { except: [10.0.0.0/99] }", "'10.0.0.0/99' is no block of addresses");
+    check("proxy: { except: [7] }", "7 is a number, and a text is wanted (in quotes)");
+    check("proxy: { credentialsDirectory: '' }", "'' is not a path");
     check("links: { climbAfter: 500ms }", "'500ms' is out of range; write 1s to 1h");
     check("links: { compression: off }", "put it in quotes");
     check("limits: { bodyBytesMax: 1Gi }", "'1Gi' is out of range; write 1Ki to 256Mi");

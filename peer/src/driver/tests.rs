@@ -73,11 +73,7 @@ impl World {
     /// Links without anybody who would speak on them.
     async fn mute(&self, name: &str) -> (Transport, mpsc::Receiver<Input>) {
         let (inputs, network) = mpsc::channel(64);
-        let config = TransportConfig {
-            listen: "127.0.0.1:0".parse().expect("an address"),
-            links_max: 500,
-            climb_after: SOON,
-        };
+        let config = TransportConfig::here();
         let started = Transport::start(config, self.tls(name), inputs, axum::Router::new()).await;
         (started.expect("started").0, network)
     }
@@ -108,11 +104,7 @@ impl World {
             readiness: Readiness::new(),
             config_sha256: [7; 32],
         };
-        let config = TransportConfig {
-            listen: "127.0.0.1:0".parse().expect("an address"),
-            links_max: 500,
-            climb_after: SOON,
-        };
+        let config = TransportConfig::here();
         let started = Transport::start(config, Arc::clone(&tls), inputs.clone(), operator.router()).await;
         let (transport, at) = started.expect("started");
         let clock = Clock::start();

@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
-use hyper_util::rt::TokioIo;
+use http_body_util::Empty;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use sorcha_peer_core::event::{DialError, Opened, Rung};
@@ -17,11 +20,10 @@ use tokio_rustls::{TlsConnector, TlsStream};
 use tonic::transport::Endpoint;
 
 use super::io::{Fault, PeerStream, Visitor, plain, spoken};
-use super::ladder::RUNGS;
 use super::link::{Ended, Outgoing};
 use super::resolve::Resolver;
 use super::socket::Socket;
-use super::{Inner, carry, settings};
+use super::{Inner, carry, settings, tunnel};
 
 /// The whole dial.
 pub(super) const DIAL_WITHIN: Duration = Duration::from_secs(20);
@@ -31,6 +33,8 @@ const CALL_TLS_WITHIN: Duration = Duration::from_secs(10);
 const RESOLVE_WITHIN: Duration = Duration::from_secs(3);
 /// TCP to one address.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+/// Until a proxy has made a connection: it may try several addresses.
+const TUNNEL_WITHIN: Duration = Duration::from_secs(10);
 /// Addresses of one name that are tried, in the order of the resolver.
 const ADDRESSES_MAX: usize = 4;
 
@@ -49,7 +53,7 @@ pub(super) async fn dial(
     let until = Instant::now() + DIAL_WITHIN;
     let mut failed: Option<DialError> = None;
     for rung in plan {
-        let connected = timeout_at(until, connect(&inner.resolver, address)).await.map_err(|_| {
+        let connected = timeout_at(until, connect(inner, address)).await.map_err(|_| {
             DialError::Unreachable(format!(
                 "connect to {address}: timed out after {} s",
                 DIAL_WITHIN.as_secs()
@@ -146,7 +150,7 @@ fn connector(
         Box::pin(async move {
             let (tcp, remote) = match first {
                 Some(first) => first,
-                None => connect(&inner.resolver, &address).await.map_err(std::io::Error::other)?,
+                None => connect(&inner, &address).await.map_err(std::io::Error::other)?,
             };
             let name = server_name(&address, remote);
             timeout(CALL_TLS_WITHIN, TlsConnector::from(config).connect(name, tcp))
@@ -231,22 +235,52 @@ async fn link(
 fn climb(inner: Arc<Inner>, address: Address, peer: PeerId, from: Rung) -> BoxFuture<'static, ()> {
     // Boxed: a dial that comes to a link begins another climb.
     Box::pin(async move {
+        let mut better = inner.ladder.above(from);
+        if better.is_empty() {
+            return;
+        }
         loop {
-            tokio::time::sleep_until(inner.ladder.climb_at(&address)).await;
+            inner.ladder.time_to_climb(&address).await;
             if inner.stopping.is_cancelled() {
                 return;
             }
-            let better: Vec<Rung> = RUNGS.into_iter().filter(|rung| *rung < from).collect();
-            let _turn = inner.dials.acquire().await;
-            match dial(&inner, Opened::Climbed, &address, Some(peer), &better).await {
-                Ok(()) => return,
+            let climbed = async {
+                if better.contains(&Rung::Stream) && !holds(&inner, &address).await? {
+                    // A link there would end as that connection did. Calls do not mind.
+                    better.retain(|rung| *rung != Rung::Stream);
+                }
+                let _turn = inner.dials.acquire().await;
+                dial(&inner, Opened::Climbed, &address, Some(peer), &better).await
+            };
+            match climbed.await {
+                Ok(()) => return inner.ladder.climbed(&address),
                 Err(error) => {
                     tracing::debug!(%address, %error, "no better way to a peer yet");
                     inner.ladder.works(&address, from);
                 }
             }
+            better = inner.ladder.above(from);
         }
     })
+}
+
+/// Whether a connection to this address, TLS and HTTP/2 included, outlives what middleboxes cut: the link that stands goes on
+/// meanwhile.
+async fn holds(inner: &Arc<Inner>, address: &Address) -> Result<bool, DialError> {
+    let config = Arc::clone(&inner.tls.current().client);
+    let connect = connector(inner, address, connect(inner, address).await?, config);
+    let tls = timeout(DIAL_WITHIN, connect())
+        .await
+        .map_err(|_| unfinished(address, "TLS took too long"))?
+        .map_err(|error| unfinished(address, Fault::of(&error).sentence()))?;
+    let made = timeout(DIAL_WITHIN, http2::handshake(TokioExecutor::new(), TokioIo::new(tls)));
+    let (requests, connection) = made
+        .await
+        .map_err(|_| unfinished(address, "HTTP/2 took too long"))?
+        .map_err(|error| unfinished(address, &format!("HTTP/2 failed: {error}")))?;
+    let held = timeout(inner.patience.hold, connection).await.is_err();
+    drop::<http2::SendRequest<Empty<Bytes>>>(requests);
+    Ok(held)
 }
 
 /// Takes the link's place back where the dial fails or is given up.
@@ -269,11 +303,27 @@ impl Drop for Unborn<'_> {
     }
 }
 
-async fn connect(resolver: &Resolver, address: &Address) -> Result<(TcpStream, SocketAddr), DialError> {
-    let resolved = timeout(RESOLVE_WITHIN, resolver.addresses(address.as_str()))
+/// A connection to an address, or to the proxy that makes it; and where its other end is, as far as that is known here.
+async fn connect(inner: &Inner, address: &Address) -> Result<(TcpStream, SocketAddr), DialError> {
+    let Some(proxy) = inner.proxy.as_ref().filter(|proxy| proxy.is_for(address.as_str())) else {
+        return connect_to(&inner.resolver, address.as_str()).await.map_err(DialError::Unreachable);
+    };
+    let refused = |why: &str| {
+        DialError::Unreachable(format!("connect to {address} through the proxy {}: {why}", proxy.address))
+    };
+    let (mut tcp, at) = connect_to(&inner.resolver, &proxy.address).await.map_err(|why| refused(&why))?;
+    timeout(TUNNEL_WITHIN, tunnel::open(&mut tcp, address.as_str(), proxy))
         .await
-        .map_err(|_| DialError::Unreachable(format!("resolve {address}: timed out")))?
-        .map_err(|error| DialError::Unreachable(format!("resolve {address}: {}", plain(&error))))?;
+        .map_err(|_| refused(&format!("it did not answer within {} s", TUNNEL_WITHIN.as_secs())))?
+        .map_err(|why| refused(&why))?;
+    Ok((tcp, address.as_str().parse().unwrap_or(at)))
+}
+
+async fn connect_to(resolver: &Resolver, address: &str) -> Result<(TcpStream, SocketAddr), String> {
+    let resolved = timeout(RESOLVE_WITHIN, resolver.addresses(address))
+        .await
+        .map_err(|_| format!("resolve {address}: timed out"))?
+        .map_err(|error| format!("resolve {address}: {}", plain(&error)))?;
     let mut failures = Vec::new();
     for remote in resolved.into_iter().take(ADDRESSES_MAX) {
         let why = match timeout(CONNECT_WITHIN, TcpStream::connect(remote)).await {
@@ -289,7 +339,7 @@ async fn connect(resolver: &Resolver, address: &Address) -> Result<(TcpStream, S
     if failures.is_empty() {
         failures.push(format!("resolve {address}: the name has no address"));
     }
-    Err(DialError::Unreachable(failures.join("; ")))
+    Err(failures.join("; "))
 }
 
 fn endpoint() -> Endpoint {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::IntoResponse as _;
 use axum::{Extension, Json, Router, routing};
 use bytes::Bytes;
@@ -26,7 +26,7 @@ use tokio_rustls::{TlsAcceptor, TlsStream, server};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::Inner;
 use super::carry::{self, EXCHANGE_PATH, Incoming, Refused, Sessions};
@@ -77,7 +77,8 @@ pub(super) async fn serve(inner: Arc<Inner>, listener: TcpListener, rest: Router
     let rest = rest
         .route("/v1/identity", identity)
         .route(EXCHANGE_PATH, exchange.layer(DefaultBodyLimit::max(settings::CALL_BYTES_MAX)));
-    let routes = Routes::from(rest).add_service(links).into_axum_router().layer(from_fn(admit_request));
+    let admitting = from_fn_with_state(Arc::clone(&inner), admit_request);
+    let routes = Routes::from(rest).add_service(links).into_axum_router().layer(admitting);
     let routes = Routes::from(routes);
     let served = tonic::transport::Server::builder()
         .accept_http1(true)
@@ -207,6 +208,10 @@ impl Doorkeeper {
         };
         let info = match stream.visitor().clone() {
             Visitor::Peer(info) => info,
+            Visitor::Bearer(_) if !self.inner.ladder.has(Rung::Rest) => {
+                tracing::info!(%remote, "a connection is refused: it presents no certificate; every peer must");
+                return;
+            }
             Visitor::Bearer(bearer) => {
                 let Ok(slot) = Arc::clone(&self.bearers).try_acquire_owned() else {
                     tracing::warn!(%remote, "a connection is refused: {BEARERS_MAX} without a certificate are open already");
@@ -266,11 +271,27 @@ async fn close_unused(patience: Duration, calls: &AtomicU64, connection: &Cancel
 }
 
 /// Peers may ask for everything; who shows no certificate, and whoever has come over calls, not for all.
-async fn admit_request(mut request: axum::extract::Request, next: Next) -> axum::response::Response {
-    let is_call = matches!(request.uri().path(), EXCHANGE_PATH | "/sorcha.peer.v1.PeerLink/Exchange");
+async fn admit_request(
+    axum::extract::State(inner): axum::extract::State<Arc<Inner>>,
+    mut request: axum::extract::Request,
+    next: Next,
+) -> axum::response::Response {
+    let rung = match request.uri().path() {
+        EXCHANGE_PATH => Some(Rung::Rest),
+        "/sorcha.peer.v1.PeerLink/Exchange" => Some(Rung::Exchange),
+        "/sorcha.peer.v1.PeerLink/Stream" => Some(Rung::Stream),
+        _ => None,
+    };
+    let is_call = matches!(rung, Some(Rung::Exchange | Rung::Rest));
     let refused = match request.extensions().get::<Visitor>().cloned() {
+        // What has come over calls has been let in by its rung.
+        Some(Visitor::Peer(info))
+            if info.rung == Rung::Stream && rung.is_some_and(|rung| !inner.ladder.has(rung)) =>
+        {
+            Some(Status::permission_denied("links.rungs of this peer leaves that rung out"))
+        }
         Some(Visitor::Peer(info)) if is_call && info.rung != Rung::Stream => {
-            Some("a carried connection carries no other")
+            Some(Status::permission_denied("a carried connection carries no other"))
         }
         Some(Visitor::Peer(info)) => {
             if is_call {
@@ -281,19 +302,29 @@ async fn admit_request(mut request: axum::extract::Request, next: Next) -> axum:
             None
         }
         // One request at a time on each connection, so that what they bring takes little memory.
-        Some(Visitor::Bearer(bearer)) if is_call && request.version() < http::Version::HTTP_2 => {
+        Some(Visitor::Bearer(bearer))
+            if rung == Some(Rung::Rest) && request.version() < http::Version::HTTP_2 =>
+        {
             bearer.calls.fetch_add(1, Ordering::AcqRel);
             request.extensions_mut().insert(Source(bearer.remote));
             None
         }
         Some(Visitor::Bearer(_)) | None => {
-            Some("the connection carries no certificate; every peer must present one")
+            let why = "the connection carries no certificate; every peer must present one";
+            Some(Status::unauthenticated(why))
         }
     };
     match refused {
         None => next.run(request).await,
-        Some(why) if is_grpc(&request) => Status::unauthenticated(why).into_http(),
-        Some(why) => (StatusCode::UNAUTHORIZED, format!("{why}\n")).into_response(),
+        Some(status) if is_grpc(&request) => status.into_http(),
+        Some(status) => {
+            let code = if status.code() == Code::Unauthenticated {
+                StatusCode::UNAUTHORIZED
+            } else {
+                StatusCode::FORBIDDEN
+            };
+            (code, format!("{}\n", status.message())).into_response()
+        }
     }
 }
 

@@ -5,7 +5,8 @@
 //!
 //! One TLS port carries gRPC (`PeerLink`) and REST; who speaks is read from the certificate. Every link has a
 //! connection of its own, so that cutting one cuts nothing else, and queues by urgency with bounds in bytes. Where streams
-//! do not pass, that connection is carried by calls: see `carry`, and `ladder` for what is tried when.
+//! do not pass, that connection is carried by calls: see `carry`, and `ladder` for what is tried when. Where others are reached
+//! through an HTTP proxy, `tunnel` asks it.
 
 mod carry;
 mod dial;
@@ -20,6 +21,7 @@ mod queue;
 mod resolve;
 mod settings;
 mod socket;
+mod tunnel;
 
 #[cfg(test)]
 mod tests;
@@ -28,8 +30,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use sorcha_peer_config::proxy::Proxy;
 use sorcha_peer_core::Input;
-use sorcha_peer_core::event::{Class, DialError, Opened};
+use sorcha_peer_core::event::{Class, DialError, Opened, Rung};
 use sorcha_peer_core::message::Frame;
 use sorcha_peer_core::types::{Address, LinkId, OpId, PeerId};
 use tokio::net::TcpListener;
@@ -49,7 +52,7 @@ use settings::Patience;
 const DIALS_MAX: usize = 128;
 
 /// Where to listen and how much to take on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct TransportConfig {
     /// `listen.peer`; port 0 takes any free one.
     pub listen: SocketAddr,
@@ -57,6 +60,24 @@ pub struct TransportConfig {
     pub links_max: usize,
     /// `links.climbAfter`.
     pub climb_after: Duration,
+    /// `links.rungs`, best first, one at least.
+    pub rungs: Vec<Rung>,
+    /// `proxy`, through which others are dialled.
+    pub proxy: Option<Proxy>,
+}
+
+#[cfg(test)]
+impl TransportConfig {
+    /// On any port of this machine.
+    pub(crate) fn here() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            links_max: 500,
+            climb_after: Patience::default().climb,
+            rungs: vec![Rung::Stream, Rung::Exchange, Rung::Rest],
+            proxy: None,
+        }
+    }
 }
 
 /// Why the transport did not start.
@@ -96,6 +117,7 @@ struct Inner {
     links_max: usize,
     patience: Patience,
     ladder: Ladder,
+    proxy: Option<Proxy>,
     pace: Pace,
     dials: Semaphore,
     resolver: resolve::Resolver,
@@ -138,7 +160,8 @@ impl Transport {
             inputs,
             links_max: config.links_max,
             patience,
-            ladder: Ladder::new(patience.climb),
+            ladder: Ladder::new(config.rungs, patience),
+            proxy: config.proxy,
             pace: Pace::default(),
             dials: Semaphore::new(DIALS_MAX),
             resolver: resolve::Resolver::default(),
@@ -158,7 +181,7 @@ impl Transport {
             let _turn = inner.dials.acquire().await;
             let plan = inner.ladder.plan(&address);
             let dialled = tokio::select! {
-                dialled = dial::dial(&inner, Opened::Dialled(op), &address, expect, plan) => dialled,
+                dialled = dial::dial(&inner, Opened::Dialled(op), &address, expect, &plan) => dialled,
                 () = inner.stopping.cancelled() => Err(DialError::Unreachable("the peer is shutting down".into())),
             };
             if let Err(error) = dialled {

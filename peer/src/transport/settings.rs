@@ -33,19 +33,22 @@ pub(super) struct Patience {
     pub(super) handshake: Duration,
     /// Until a connection carries a link: one without is a REST call, or somebody who takes up room.
     pub(super) link: Duration,
-    /// Until a link on a lower rung looks for a better one, the first time.
+    /// Until a link on a lower rung looks for a better one.
     pub(super) climb: Duration,
+    /// A link that breaks sooner than this is a sign that its rung does not hold.
+    pub(super) hold: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
         // Guesses. A handshake takes about 2 ms of both sides' time and two round trips, and a machine on which hundreds
         // of peers start has that many to do at once; whoever dials for a link asks for it at once.
-        // An obstacle that goes is noticed within a minute.
+        // Middleboxes that cut long connections do so after seconds. An obstacle that goes is noticed within a minute.
         Self {
             handshake: Duration::from_secs(15),
             link: Duration::from_secs(15),
             climb: Duration::from_secs(45),
+            hold: Duration::from_secs(10),
         }
     }
 }

@@ -16,6 +16,7 @@ const PATIENCE: Patience = Patience {
     handshake: Duration::from_secs(2),
     link: Duration::from_millis(500),
     climb: Duration::from_secs(2),
+    hold: Duration::from_secs(10),
 };
 
 async fn impatient(world: &World, links_max: usize) -> Peer {

@@ -13,12 +13,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 
 use super::{Peer, SOON, World, chunk, ping};
+use crate::transport::TransportConfig;
 use crate::transport::settings::Patience;
 
 const PATIENCE: Patience = Patience {
     handshake: Duration::from_secs(15),
     link: Duration::from_secs(15),
     climb: Duration::from_secs(2),
+    hold: Duration::from_secs(1),
 };
 
 /// What a middlebox does.
@@ -116,6 +118,44 @@ async fn where_http2_is_reset_a_link_stands_on_http1_and_climbs_when_it_may() {
     alice.transport.close(link.0.link, "another link stays".into());
     assert_eq!(alice.down(link.0.link).await, "another link stays");
     assert_eq!(bob.down(link.1.link).await, "the other side closed the link");
+}
+
+#[tokio::test]
+async fn a_link_that_would_be_cut_does_not_climb() {
+    let world = World::new();
+    let (mut alice, mut bob) = pair(&world).await;
+    let rules = Arc::<Rules>::default();
+    rules.no_h2.store(true, Ordering::Relaxed);
+    let address = middlebox(&bob, Arc::clone(&rules)).await;
+    let link = linked(&mut alice, &mut bob, &address).await;
+    assert_eq!(link.0.rung, Rung::Rest);
+    rules.cut_after_ms.store(700, Ordering::Relaxed);
+    rules.no_h2.store(false, Ordering::Relaxed);
+    // What is tried is not the link: calls over HTTP/2 are better than those over HTTP/1.1, and mind no cuts.
+    let better = (alice.up().await, bob.up().await);
+    assert_eq!((better.0.rung, better.1.rung), (Rung::Exchange, Rung::Exchange));
+    talk(&mut alice, &mut bob, &better, 1..20).await;
+}
+
+#[tokio::test]
+async fn a_rung_that_is_left_out_is_neither_dialled_nor_let_in() {
+    let world = World::new();
+    let tls = |name| world.tls("net", name, Timestamp::now(), &[]);
+    let with = |rungs: &[Rung]| TransportConfig { rungs: rungs.to_vec(), ..TransportConfig::here() };
+    let peer = |name, rungs: &[Rung]| Peer::start_as(tls(name), with(rungs), PATIENCE);
+    let all = [Rung::Stream, Rung::Exchange, Rung::Rest];
+    for (left, rung) in all.into_iter().enumerate().map(|(at, rung)| (&all[at..], rung)) {
+        let (mut alice, mut bob) = (peer("alice", left).await, peer("bob", &all).await);
+        alice.dial(1, &bob);
+        assert_eq!((alice.up().await.rung, bob.up().await.rung), (rung, rung), "dialled");
+        let (mut carol, mut dave) = (peer("carol", &all).await, peer("dave", &[rung]).await);
+        carol.dial(1, &dave);
+        assert_eq!((carol.up().await.rung, dave.up().await.rung), (rung, rung), "let in");
+    }
+    let (mut alice, bob) = (peer("alice", &[Rung::Rest]).await, peer("bob", &[Rung::Stream]).await);
+    alice.dial(1, &bob);
+    let error = alice.dial_failed().await.to_string();
+    assert!(error.contains("HTTP/1.1"), "{error}");
 }
 
 #[tokio::test]

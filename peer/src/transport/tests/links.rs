@@ -136,7 +136,7 @@ async fn a_port_in_use_is_named_with_what_to_do() {
     let alice = world.peer("alice").await;
     let start = |listen| {
         let tls = world.tls("net", "bob", jiff::Timestamp::now(), &[]);
-        let config = TransportConfig { listen, links_max: 1, climb_after: Duration::from_secs(45) };
+        let config = TransportConfig { listen, links_max: 1, ..TransportConfig::here() };
         Transport::start(config, tls, tokio::sync::mpsc::channel(1).0, axum::Router::new())
     };
     let error = start(alice.at).await.unwrap_err();

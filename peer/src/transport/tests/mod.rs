@@ -75,12 +75,12 @@ impl Peer {
     }
 
     async fn start_with(tls: Arc<TlsState>, links_max: usize, patience: Patience) -> Self {
+        let config = TransportConfig { links_max, ..TransportConfig::here() };
+        Self::start_as(tls, config, patience).await
+    }
+
+    async fn start_as(tls: Arc<TlsState>, config: TransportConfig, patience: Patience) -> Self {
         let (sender, inputs) = mpsc::channel(1024);
-        let config = TransportConfig {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            links_max,
-            climb_after: Duration::from_secs(45),
-        };
         let started = Transport::start_with(config, patience, tls, sender, axum::Router::new()).await;
         let (transport, at) = started.unwrap();
         Self { transport, inputs, at }
