@@ -38,6 +38,14 @@ const PATTERNS: &[(&str, &str)] = &[
     ),
     (r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$", "a container image: write it as example.org/sorcha-peer:1.0"),
     (
+        r"^(environment|none|http://(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?)(:[0-9]{1,5})?/?)$",
+        "a proxy: write http://host:port, environment or none; names and passwords belong in spec.proxy.credentialsSecret",
+    ),
+    (
+        r"^[-*A-Za-z0-9._:/\[\]]+$",
+        "a host: write a name, .name for all below it, an address, or a block of them such as 10.0.0.0/8",
+    ),
+    (
         r"^[a-z0-9_:,=-]+$",
         "a log level: write error, warn, info, debug, trace or a filter such as info,sorcha_peer=debug",
     ),

@@ -8,7 +8,7 @@ use crate::pool::{Placement, Pool, Retain, Storage};
 use crate::quantity::Size;
 use crate::spec::{
     Bootstrap, Compression, Delivery, Discovery, Limits, Links, Log, LogFormat, Monitoring,
-    NetworkPolicyRules, Retention, Shutdown, SorchaPeerNetworkSpec, Tls,
+    NetworkPolicyRules, Proxy, Retention, Shutdown, SorchaPeerNetworkSpec, Tls,
 };
 
 pub(crate) fn replicas() -> i32 {
@@ -26,6 +26,10 @@ pub(crate) fn heartbeat_interval() -> String {
 pub(crate) fn forget_after() -> String {
     "60s".to_owned()
 }
+pub(crate) fn proxy_url() -> String {
+    "environment".to_owned()
+}
+
 pub(crate) fn climb_after() -> String {
     "45s".to_owned()
 }
@@ -115,7 +119,13 @@ impl Default for Discovery {
 
 impl Default for Links {
     fn default() -> Self {
-        Self { compression: Compression::default(), climb_after: climb_after() }
+        Self { compression: Compression::default(), climb_after: climb_after(), rungs: Vec::new() }
+    }
+}
+
+impl Default for Proxy {
+    fn default() -> Self {
+        Self { url: proxy_url(), except: Vec::new(), credentials_secret: None }
     }
 }
 
@@ -166,6 +176,7 @@ impl Default for SorchaPeerNetworkSpec {
             discovery: Discovery::default(),
             retention: Retention::default(),
             links: Links::default(),
+            proxy: Proxy::default(),
             limits: Limits::default(),
             tls: Tls::default(),
             log: Log::default(),

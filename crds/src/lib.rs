@@ -26,8 +26,8 @@ pub use pool::{
 pub use quantity::Size;
 pub use spec::{
     Bootstrap, Compression, Delivery, Discovery, Limits, Links, Log, LogFormat, Monitoring,
-    NAME_CHARACTERS_MAX, NetworkPolicyRules, PodChoice, Shutdown, SorchaPeerNetwork, SorchaPeerNetworkSpec,
-    Tls,
+    NAME_CHARACTERS_MAX, NetworkPolicyRules, PodChoice, Proxy, Rung, Shutdown, SorchaPeerNetwork,
+    SorchaPeerNetworkSpec, Tls,
 };
 pub use status::{PoolStatus, SorchaPeerNetworkStatus};
 

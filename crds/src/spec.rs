@@ -160,6 +160,11 @@ pub struct SorchaPeerNetworkSpec {
     #[serde(default)]
     pub links: Links,
 
+    /// The HTTP proxy through which peers dial others. Default: what HTTPS_PROXY and NO_PROXY say in the environment of the
+    /// peers (spec.podTemplate), which is nothing in most clusters.
+    #[serde(default)]
+    pub proxy: Proxy,
+
     /// Bounds on what each peer takes on. Default: see each field.
     #[serde(default)]
     pub limits: Limits,
@@ -272,6 +277,56 @@ pub struct Links {
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('1h')")
         .message("spec.links.climbAfter must be between 1s and 1h."))]
     pub climb_after: String,
+    /// What links may stand on, dialled or accepted: `stream` (gRPC streams), `exchange` (unary gRPC calls), `rest` (calls
+    /// over HTTP/1.1). Without `rest` nobody is let in who shows no certificate, and no proxy or ingress that ends TLS
+    /// is passed. Each once; default: all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub rungs: Vec<Rung>,
+}
+
+/// What a link stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Rung {
+    /// A gRPC stream.
+    Stream,
+    /// Unary gRPC calls.
+    Exchange,
+    /// Calls over HTTP/1.1.
+    Rest,
+}
+
+/// An HTTP proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Proxy {
+    /// `http://host:port`; `environment`: what HTTPS_PROXY says, but for those in NO_PROXY; `none`: peers are dialled
+    /// directly, whatever the environment says. Default environment.
+    #[serde(default = "default::proxy_url")]
+    #[schemars(
+        length(min = 4, max = 300),
+        regex(
+            pattern = r"^(environment|none|http://(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?)(:[0-9]{1,5})?/?)$"
+        )
+    )]
+    pub url: String,
+    /// Who is dialled without it; where this section says anything, also the names of the cluster (`.svc`, `.cluster.local`): `example.org` (with all below it),
+    /// `.example.org` (only these), `192.0.2.7`, `10.0.0.0/8`, each with a port or without. At most 64, each once;
+    /// default: nobody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        inner(length(min = 1, max = 261), regex(pattern = r"^[-*A-Za-z0-9._:/\[\]]+$"))
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub except: Vec<String>,
+    /// A Secret of the type `kubernetes.io/basic-auth` in the namespace of the network, with the `username` and the `password`
+    /// that the proxy asks for. Read anew for each connection. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub credentials_secret: Option<String>,
 }
 
 /// How bodies travel.

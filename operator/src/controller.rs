@@ -115,7 +115,8 @@ impl Term {
                     let metrics = Arc::clone(&self.metrics);
                     looks.spawn(async move {
                         let begin = Instant::now();
-                        let look = desk.look(&key).await;
+                        // Manifests are large, and what is held across awaits lies in the future.
+                        let look = Box::pin(desk.look(&key)).await;
                         metrics.look(&key, &look, begin.elapsed());
                         tell(&key, &look);
                         queue.done(&key, look.next);

@@ -15,6 +15,7 @@ fn defaults() -> Value {
         "discovery": {"refreshInterval": "15m", "heartbeatInterval": "5s", "forgetAfter": "60s"},
         "retention": {},
         "links": {"compression": "lz4", "climbAfter": "45s"},
+        "proxy": {"url": "environment"},
         "limits": {"bodyBytesMax": "64Mi", "cacheBytesMax": "32Mi", "linksMax": 1024, "submissionsMax": 4096,
             "submitBytesMax": "256Mi"},
         "tls": {"trustDomain": "sorcha.local", "delivery": "secret", "retainAuthority": true},

@@ -11,6 +11,11 @@ const WRONG: &[(&str, &[&str])] = &[
     ("replicas: five", &["spec.replicas", "integer"]),
     ("limits: {linksMax: 0}", &["spec.limits.linksMax", "greater than or equal to 1"]),
     ("links: {compression: zstd}", &["spec.links.compression", "zstd", "lz4", "none"]),
+    ("links: {rungs: [udp]}", &["spec.links.rungs", "udp", "stream", "exchange", "rest"]),
+    ("links: {rungs: [rest, rest]}", &["spec.links.rungs", "Duplicate"]),
+    ("proxy: {url: 'socks5://p:1'}", &["spec.proxy.url"]),
+    ("proxy: {except: ['a b']}", &["spec.proxy.except[0]"]),
+    ("proxy: {url: 'http://al:secret@p:1'}", &["spec.proxy.url"]),
     ("links: {climbAfter: 2h}", &["spec.links.climbAfter must be between 1s and 1h."]),
     ("limits: {submissionsMax: 1000001}", &["spec.limits.submissionsMax", "less than or equal to 1000000"]),
     // sizes

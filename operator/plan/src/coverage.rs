@@ -68,6 +68,11 @@ const NETWORK_POLICY: Effect = ignored(
 );
 const PAUSED: Effect =
     ignored("spec.paused", "is ignored on this machine: stop the command, and the network stops with it.");
+const PROXY_CREDENTIALS: Effect = ignored(
+    "spec.proxy.credentialsSecret",
+    "is ignored on this machine, which has no Secrets: leave spec.proxy out, and set \
+     HTTPS_PROXY=http://name:password@host:port for the command.",
+);
 const POOLS: Effect = ignored(
     "spec.pools",
     "runs on this machine as peers of their own, of which only name and replicas count: the rest needs a cluster.",
@@ -90,6 +95,7 @@ pub const FIELDS: &[(&str, Effect)] = &[
     ("limits.submitBytesMax", Effect::Honoured),
     ("links.climbAfter", Effect::Honoured),
     ("links.compression", Effect::Honoured),
+    ("links.rungs", Effect::Honoured),
     ("log.format", Effect::Honoured),
     ("log.level", Effect::Honoured),
     ("monitoring.interval", MONITORING),
@@ -135,6 +141,9 @@ pub const FIELDS: &[(&str, Effect)] = &[
     ("pools[].storage.retain.onDelete", POOLS),
     ("pools[].storage.retain.onScaleDown", POOLS),
     ("pools[].storage.size", POOLS),
+    ("proxy.credentialsSecret", PROXY_CREDENTIALS),
+    ("proxy.except", Effect::Honoured),
+    ("proxy.url", Effect::Honoured),
     ("replicas", Effect::Honoured),
     ("resources.limits.cpu", RESOURCES),
     ("resources.limits.ephemeral-storage", RESOURCES),
@@ -225,6 +234,7 @@ mod tests {
             "spec.placement",
             "spec.podTemplate",
             "spec.pools",
+            "spec.proxy.credentialsSecret",
             "spec.resources",
             "spec.shutdown.drainDeadline",
             "spec.storage",

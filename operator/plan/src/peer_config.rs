@@ -1,8 +1,8 @@
 //! A peer's configuration file: what the manifest says, the same for a pod and for a process.
 
-use sorcha_crds::{Compression, LogFormat, Size};
+use sorcha_crds::{Compression, LogFormat, Proxy, Rung, Size};
 use sorcha_peer_config::raw::{
-    RawConfig, RawDiscovery, RawLimits, RawLinks, RawLog, RawRetention, RawShutdown, RawState,
+    RawConfig, RawDiscovery, RawLimits, RawLinks, RawLog, RawProxy, RawRetention, RawShutdown, RawState,
 };
 
 use crate::names;
@@ -53,7 +53,10 @@ pub(crate) fn shared(network: &Validated) -> RawConfig {
                 .to_owned(),
             ),
             climb_after: Some(spec.links.climb_after.clone()),
+            rungs: (!spec.links.rungs.is_empty())
+                .then(|| spec.links.rungs.iter().copied().map(rung).collect()),
         },
+        proxy: proxy(&spec.proxy),
         limits: RawLimits {
             body_bytes_max: Some(plain(&spec.limits.body_bytes_max)),
             submit_bytes_max: Some(plain(&spec.limits.submit_bytes_max)),
@@ -73,6 +76,27 @@ pub(crate) fn shared(network: &Validated) -> RawConfig {
         shutdown: RawShutdown { deadline: Some(spec.shutdown.deadline.clone()) },
         ..RawConfig::default()
     }
+}
+
+fn rung(rung: Rung) -> String {
+    match rung {
+        Rung::Stream => "stream",
+        Rung::Exchange => "exchange",
+        Rung::Rest => "rest",
+    }
+    .to_owned()
+}
+
+/// Nothing where the manifest says nothing. Where its credentials are is said by who mounts them.
+fn proxy(proxy: &Proxy) -> RawProxy {
+    if *proxy == Proxy::default() {
+        return RawProxy::default();
+    }
+    let except = (proxy.url != "none").then(|| {
+        let of_cluster = [".svc", ".cluster.local"].map(str::to_owned).into_iter();
+        of_cluster.chain(proxy.except.iter().cloned()).collect()
+    });
+    RawProxy { url: Some(proxy.url.clone()), except, credentials_directory: None }
 }
 
 /// A size without decimals: as it was written, or else in bytes.

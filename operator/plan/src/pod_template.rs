@@ -13,7 +13,7 @@ use crate::names::{CONTAINER, PORT_ADMIN, PORT_API, PORT_PEER};
 pub(crate) const BYTES_MAX: usize = 64 * 1024;
 
 /// Volumes of the peer's own.
-pub(crate) const VOLUMES: [&str; 3] = ["config", "tls", "state"];
+pub(crate) const VOLUMES: [&str; 4] = ["config", "tls", "state", "proxy"];
 
 /// Folders of the peer's own.
 const FOLDERS: [&str; 3] = ["/etc/sorcha", "/run/sorcha", "/var/lib/sorcha"];

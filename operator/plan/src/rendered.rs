@@ -18,6 +18,7 @@ const OF_SPEC: &[&str] = &[
     "/discovery",
     "/retention",
     "/links",
+    "/proxy",
     "/limits",
     "/tls/trustDomain",
     "/log",

@@ -59,6 +59,23 @@ fn numbers_outside_their_range_are_refused() {
         "links: {climbAfter: 2h}",
         "spec.links.climbAfter: 2h is longer than 1h: give a duration from 1s to 1h.",
     );
+    check(
+        "links: {rungs: [udp]}",
+        "line 4: spec.links.rungs[0]: \"udp\" is not one of stream, exchange, rest.",
+    );
+    check(
+        "proxy: {url: 'http://al:secret@p:1'}",
+        "spec.proxy.url: \"http://al:secret@p:1\" is not a proxy: write http://host:port, environment or none; names and \
+         passwords belong in spec.proxy.credentialsSecret.",
+    );
+    check(
+        "proxy: {url: 'http://p:99999'}",
+        "spec.proxy.url: 'p:99999' is no proxy: the port must be 1-65535",
+    );
+    check(
+        "proxy: {url: 'http://p', except: [10.0.0.0/99]}",
+        "spec.proxy.except: '10.0.0.0/99' is no block of addresses: its length is 0 to 32",
+    );
     check("links: {compression: zstd}", "line 4: spec.links.compression: \"zstd\" is not one of lz4, none.");
     check(
         "replicas: 2.5",

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use sha2::{Digest, Sha256};
-use sorcha_peer_config::raw::{RawBootstrap, RawConfig, RawListen, RawState, RawTls};
+use sorcha_peer_config::raw::{RawBootstrap, RawConfig, RawListen, RawProxy, RawState, RawTls};
 
-use super::{STATE_DIRECTORY, TLS_DIRECTORY, pool_metadata};
+use super::{STATE_DIRECTORY, TLS_DIRECTORY, pod_template, pool_metadata};
 use crate::names::{self, PORT_ADMIN, PORT_API, PORT_PEER};
 use crate::observed::{ObservedNetwork, Rendered};
 use crate::peer_config;
@@ -40,6 +40,8 @@ pub(crate) fn config(network: &Validated, seen: &ObservedNetwork, pool: &Pool) -
     };
     let seeds = peer_config::seeds(&pool.name).into_iter().map(seed);
     let shared = peer_config::shared(network);
+    let credentials_directory =
+        pod_template::proxy_credentials(network).map(|_| pod_template::PROXY_DIRECTORY.to_owned());
     RawConfig {
         listen: RawListen {
             peer: Some(format!("0.0.0.0:{PORT_PEER}")),
@@ -49,6 +51,7 @@ pub(crate) fn config(network: &Validated, seen: &ObservedNetwork, pool: &Pool) -
         },
         bootstrap: RawBootstrap { addresses: Some(peer_config::bootstrap(seeds, network)) },
         tls: RawTls { directory: Some(TLS_DIRECTORY.to_owned()) },
+        proxy: RawProxy { credentials_directory, ..shared.proxy.clone() },
         state: RawState { directory: Some(STATE_DIRECTORY.to_owned()), ..shared.state.clone() },
         ..shared
     }

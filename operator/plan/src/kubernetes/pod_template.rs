@@ -25,6 +25,8 @@ pub const CONFIG_DIRECTORY: &str = "/etc/sorcha";
 pub const STATE_DIRECTORY: &str = "/var/lib/sorcha";
 /// Where the pod sees the Secret with certificates.
 pub const TLS_DIRECTORY: &str = "/run/sorcha/tls";
+/// Where peers find what their proxy asks for.
+pub(super) const PROXY_DIRECTORY: &str = "/run/sorcha/proxy";
 
 /// User and group of the peer: "nobody" of distroless images.
 const USER: i64 = 65_532;
@@ -106,13 +108,26 @@ fn container(network: &Validated, seen: &ObservedNetwork, pool: &Pool, image: &s
             capabilities: Some(Capabilities { add: None, drop: Some(vec!["ALL".to_owned()]) }),
             ..SecurityContext::default()
         }),
-        volume_mounts: Some(vec![
-            mount("config", CONFIG_DIRECTORY, true),
-            mount("tls", TLS_DIRECTORY, true),
-            mount("state", STATE_DIRECTORY, false),
-        ]),
+        volume_mounts: Some(mounts(network)),
         ..Container::default()
     }
+}
+
+fn mounts(network: &Validated) -> Vec<VolumeMount> {
+    let mut mounts = vec![
+        mount("config", CONFIG_DIRECTORY, true),
+        mount("tls", TLS_DIRECTORY, true),
+        mount("state", STATE_DIRECTORY, false),
+    ];
+    if proxy_credentials(network).is_some() {
+        mounts.push(mount("proxy", PROXY_DIRECTORY, true));
+    }
+    mounts
+}
+
+/// The Secret with what the proxy asks for.
+pub(super) fn proxy_credentials(network: &Validated) -> Option<&str> {
+    network.spec.proxy.credentials_secret.as_deref()
 }
 
 /// What differs from pod to pod: the name, and the addresses made of it.
@@ -232,10 +247,19 @@ fn volumes(network: &Validated, pool: &Pool) -> Vec<Volume> {
         default_mode: Some(0o440),
         ..SecretVolumeSource::default()
     };
-    vec![
+    let mut volumes = vec![
         Volume { name: "config".to_owned(), config_map: Some(config), ..Volume::default() },
         Volume { name: "tls".to_owned(), secret: Some(tls), ..Volume::default() },
-    ]
+    ];
+    if let Some(secret) = proxy_credentials(network) {
+        let secret = SecretVolumeSource {
+            secret_name: Some(secret.to_owned()),
+            default_mode: Some(0o440),
+            ..SecretVolumeSource::default()
+        };
+        volumes.push(Volume { name: "proxy".to_owned(), secret: Some(secret), ..Volume::default() });
+    }
+    volumes
 }
 
 /// Requests default to the limit where that is lower, else to what a small network needs.
