@@ -15,7 +15,9 @@ use crate::types::{LinkId, Now, OpId, PeerId, WallTime};
 impl Peer {
     pub(super) fn sync_periodically(&mut self, now: Now) {
         self.enqueue_random();
-        let next = self.spread_out(self.config.sync_interval);
+        // Where frames are lost more is to be repaired, and a round may be lost as well.
+        let often = if self.misses.is_lossy() { 2 } else { 1 };
+        let next = self.spread_out(self.config.sync_interval / often);
         self.set(Timer::SyncPeriodic, now.time + next);
         self.sync_next(now);
     }
