@@ -10,6 +10,10 @@ use crate::plan::{NETWORK, address};
 use crate::switch::DEVICE;
 use crate::talk::Talk;
 
+/// Congestion control of TCP, whatever this system has by default: the first of these that a namespace may have. For messages that end
+/// in slow start they are the same.
+const CONGESTION: [&str; 2] = ["cubic", "reno"];
+
 /// Names of namespaces begin so; the number of the process that made them follows.
 const PREFIX: &str = "sorcha-rivals-";
 /// The switch answers at once; a machine this busy measures nothing.
@@ -77,7 +81,10 @@ impl Namespace {
         script += &format!(
             "ip link set {DEVICE} up\nip route add {NETWORK} dev {DEVICE} table 77\nip rule add pref 10 iif lo lookup 77\n\
              ip rule add pref 20 lookup local\nip rule del pref 0\n\
-             for name in all {DEVICE}; do echo 0 > /proc/sys/net/ipv4/conf/$name/rp_filter; echo 1 > /proc/sys/net/ipv4/conf/$name/accept_local; done\n"
+             for name in all {DEVICE}; do echo 0 > /proc/sys/net/ipv4/conf/$name/rp_filter; echo 1 > /proc/sys/net/ipv4/conf/$name/accept_local; done\n\
+             to=/proc/sys/net/ipv4/tcp_congestion_control; {{ echo {first} > $to; }} 2>/dev/null || echo {second} > $to\n",
+            first = CONGESTION[0],
+            second = CONGESTION[1],
         );
         let output = Command::new("ip").args(["netns", "exec", &self.name, "sh", "-c", &script]).output()?;
         ensure!(output.status.success(), "no routes: {}", String::from_utf8_lossy(&output.stderr).trim());
