@@ -45,12 +45,12 @@ impl Crowd {
         Self::prepare_with(place, peers, |_| BOOTSTRAP.collect(), &json!({}))
     }
 
-    /// The same with these to begin with for each, and this as `discovery`.
+    /// The same with these to begin with for each, and these sections of the configuration.
     pub(crate) fn prepare_with(
         place: &Place,
         peers: usize,
         bootstrap: impl Fn(usize) -> Vec<usize>,
-        discovery: &Value,
+        sections: &Value,
     ) -> Result<Self> {
         let now = Timestamp::now();
         let authority = Authority::generate(DOMAIN, now, SignedDuration::from_hours(24))?;
@@ -65,7 +65,7 @@ impl Crowd {
             files::write_identity(&directory.join("tls"), &issued, authority.certificate_pem())?;
             let bootstrap: Vec<String> =
                 bootstrap(peer).into_iter().filter(|peer| *peer < peers).map(address).collect();
-            let config = json!({
+            let mut config = json!({
                 "configVersion": 1, "networkId": "bench", "trustDomain": DOMAIN, "name": name,
                 "listen": {
                     "peer": address(peer), "api": format!("unix:{}", socket(&directory).display()),
@@ -74,9 +74,11 @@ impl Crowd {
                 "tls": { "directory": directory.join("tls") },
                 "state": { "directory": directory.join("state") },
                 "log": { "level": "warn" },
-                "discovery": discovery,
                 "bootstrap": { "addresses": bootstrap },
             });
+            for (name, section) in sections.as_object().into_iter().flatten() {
+                config[name] = section.clone();
+            }
             std::fs::write(config_of(&directory), config.to_string())?;
             directories.push(directory);
         }

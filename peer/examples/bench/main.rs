@@ -10,6 +10,7 @@ mod discovery;
 mod figures;
 mod host;
 mod outbox;
+mod rungs;
 mod submit;
 mod thousand;
 mod throughput;
@@ -44,6 +45,8 @@ enum Command {
     Submit(submit::Args),
     /// How fast what was accepted during an outage reaches the other side
     Outbox(outbox::Args),
+    /// What a link carries on each rung of the ladder
+    Rungs(rungs::Args),
     /// A steady load over five peers, and the largest that holds
     Throughput(throughput::Args),
     /// How soon peers find each other, and forget those that are gone
@@ -76,6 +79,7 @@ fn main() -> Result<()> {
         let report = match &cli.command {
             Command::Submit(args) => submit::run(&place, args).await?,
             Command::Outbox(args) => outbox::run(&place, args).await?,
+            Command::Rungs(args) => rungs::run(&place, args).await?,
             Command::Throughput(args) => throughput::run(&place, args).await?,
             Command::Discovery(args) => discovery::run(&place, args).await?,
             Command::Thousand(args) => thousand::run(&place, args).await?,

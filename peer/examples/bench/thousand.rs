@@ -50,7 +50,7 @@ pub(crate) async fn run(place: &Place, args: &Args) -> Result<Value> {
     let each = alone.div_ceil(args.processes);
     // One in every process, as everyone on a machine of its own would have one of many.
     let bootstrap = |_| (0..alone).step_by(each).collect();
-    let discovery = json!({ "heartbeatInterval": HEARTBEAT });
+    let discovery = json!({ "discovery": { "heartbeatInterval": HEARTBEAT } });
     let crowd = Crowd::prepare_with(place, args.peers, bootstrap, &discovery)?;
     let began = Instant::now();
     let mut hosts = Vec::new();

@@ -47,7 +47,7 @@ const fn least(at: &'static str, what: &'static str, least: f64) -> Bar {
     Bar { at, what, limit: Limit::Least(least) }
 }
 
-pub(super) const BENCHES: [Bench; 6] = [
+pub(super) const BENCHES: [Bench; 7] = [
     Bench {
         name: "submit",
         about: "durable acknowledgements a second of one peer, at 1, 16 and 256 clients",
@@ -80,6 +80,17 @@ pub(super) const BENCHES: [Bench; 6] = [
             most("/bootstrapTwoOfThreeDeadS", "the same with two of three addresses dead, s", 10.0),
             most("/forgottenAfterS", "the killed half is forgotten by all, s", 60.0),
             most("/livingForgotten", "living peers that were forgotten", 0.0),
+        ],
+    },
+    Bench {
+        name: "rungs",
+        about: "what a link carries on unary calls and over HTTP/1.1, beside what it carries on a stream",
+        args: &["rungs"],
+        bars: &[
+            least("/small/exchange/shareOfStream", "1 KiB by unary calls, of the stream", 0.5),
+            least("/small/rest/shareOfStream", "1 KiB over HTTP/1.1, of the stream", 0.25),
+            least("/large/exchange/shareOfStream", "4 MiB by unary calls, of the stream", 0.5),
+            least("/large/rest/shareOfStream", "4 MiB over HTTP/1.1, of the stream", 0.25),
         ],
     },
     Bench {
@@ -150,7 +161,7 @@ mod tests {
         assert!(verdict(json!({ "perSecond": 10_001 })).unwrap());
         assert!(!verdict(json!({ "perSecond": 9_999 })).unwrap());
         assert!(verdict(json!({})).is_err());
-        let memory = judge(&BENCHES[4], &json!({ "memoryMiB": { "peak": null } })).unwrap();
+        let memory = judge(&BENCHES[5], &json!({ "memoryMiB": { "peak": null } })).unwrap();
         assert!(!memory[0].0.limit.holds(memory[0].1));
     }
 }
