@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::config::ApiAddress;
-use crate::fields::{ENVIRONMENT, ITEMS_MAX, Kind, NONE};
-use crate::proxy::{self, Except};
+use crate::fields::{ITEMS_MAX, Kind, NONE};
+use crate::proxy::{Choice, Except};
 use crate::tree::Value;
 use crate::units;
 
@@ -17,14 +17,21 @@ pub(crate) enum Checked {
     Socket(SocketAddr),
     Api(ApiAddress),
     List(Vec<String>),
+    Hosts(Vec<Except>),
+    Proxy(Choice),
     Text(String),
     None,
+}
+
+/// So much of a text is shown in a sentence about it.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().take(300).collect()
 }
 
 /// Checks a value against its kind; the error is a sentence without the key.
 pub(crate) fn check(kind: Kind, value: &Value) -> Result<Checked, String> {
     if kind.is_list() {
-        return check_list(kind, value).map(Checked::List);
+        return check_list(kind, value);
     }
     if let Kind::Integer { min, max } = kind {
         let Value::Integer(number) = value else {
@@ -66,7 +73,7 @@ pub(crate) fn check(kind: Kind, value: &Value) -> Result<Checked, String> {
     check_text(kind, text)
 }
 
-fn check_list(kind: Kind, value: &Value) -> Result<Vec<String>, String> {
+fn check_list(kind: Kind, value: &Value) -> Result<Checked, String> {
     let (of, items_are) = match kind {
         Kind::Choices(_) => ("words", "words"),
         Kind::Hosts => ("hosts", "hosts"),
@@ -78,28 +85,41 @@ fn check_list(kind: Kind, value: &Value) -> Result<Vec<String>, String> {
     if items.len() > ITEMS_MAX {
         return Err(format!("it lists {} {items_are}; at most {ITEMS_MAX} are taken", items.len()));
     }
-    let mut texts: Vec<String> = Vec::with_capacity(items.len());
-    for item in items {
-        let text = match (kind, item) {
-            (Kind::Destinations, item) => destination(item)?,
-            (Kind::Choices(words), Value::Text(word)) if words.contains(&word.as_str()) => word.clone(),
-            (Kind::Choices(words), Value::Text(word)) => {
-                let shown: String = word.chars().take(300).collect();
-                return Err(format!("'{shown}' is none of its words: use some of {}", words.join(", ")));
-            }
-            (Kind::Hosts, Value::Text(host)) => Except::parse(host).map(|_| host.clone())?,
-            (_, item) => return Err(format!("{item} is {}, and a text is wanted (in quotes)", item.kind())),
-        };
-        if matches!(kind, Kind::Choices(_)) && texts.contains(&text) {
-            return Err(format!("'{text}' stands there twice"));
+    let mut items = items.iter();
+    match kind {
+        Kind::Choices(words) => items
+            .try_fold(Vec::new(), |mut before, item| {
+                let word = choice(words, text_of(item, "a text")?)?;
+                if before.contains(&word) {
+                    return Err(format!("'{word}' stands there twice"));
+                }
+                before.push(word);
+                Ok(before)
+            })
+            .map(Checked::List),
+        Kind::Hosts => {
+            let hosts = items.map(|item| Except::parse(text_of(item, "a text")?));
+            hosts.collect::<Result<_, _>>().map(Checked::Hosts)
         }
-        texts.push(text);
+        _ => items.map(destination).collect::<Result<_, _>>().map(Checked::List),
     }
-    Ok(texts)
+}
+
+/// An item of a list.
+fn text_of<'a>(item: &'a Value, wanted: &str) -> Result<&'a str, String> {
+    match item {
+        Value::Text(text) => Ok(text),
+        _ => Err(format!("{item} is {}, and {wanted} is wanted (in quotes)", item.kind())),
+    }
+}
+
+fn choice(words: &[&str], word: &str) -> Result<String, String> {
+    let is_one = words.contains(&word).then(|| word.to_owned());
+    is_one.ok_or(format!("'{}' is none of its words: use some of {}", shown(word), words.join(", ")))
 }
 
 fn check_text(kind: Kind, text: String) -> Result<Checked, String> {
-    let shown: String = text.chars().take(300).collect();
+    let shown = shown(&text);
     let is_name = |max: usize, more: &[u8]| {
         let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || more.contains(&byte);
         let firm = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
@@ -112,7 +132,9 @@ fn check_text(kind: Kind, text: String) -> Result<Checked, String> {
     let or_none = if may_be_none { ", or none" } else { "" };
     let ends = "beginning and ending with a letter or digit";
     match kind {
-        Kind::DurationOrNone { .. } | Kind::BytesOrNone { .. } if text == NONE => Ok(Checked::None),
+        Kind::DurationOrNone { .. } | Kind::BytesOrNone { .. } | Kind::PathOrNone if text == NONE => {
+            Ok(Checked::None)
+        }
         Kind::Duration { min, max } | Kind::DurationOrNone { min, max } => {
             let value =
                 units::duration(&text).map_err(|error| format!("'{shown}' is not a duration: {error}"))?;
@@ -151,8 +173,7 @@ fn check_text(kind: Kind, text: String) -> Result<Checked, String> {
         Kind::Words => {
             Err(format!("'{shown}' is too long or holds control characters: use at most 63 characters"))
         }
-        Kind::Proxy if text == NONE || text == ENVIRONMENT => Ok(Checked::Text(text)),
-        Kind::Proxy => proxy::parse_url(&text, false).map(|_| Checked::Text(text)),
+        Kind::Proxy => Choice::parse(&text).map(Checked::Proxy),
         Kind::Path | Kind::PathOrNone if !text.is_empty() && !text.contains('\0') && text.len() <= 4096 => {
             Ok(Checked::Text(text))
         }
@@ -170,7 +191,6 @@ fn check_text(kind: Kind, text: String) -> Result<Checked, String> {
 }
 
 fn socket(text: &str) -> Result<SocketAddr, String> {
-    let shown: String = text.chars().take(300).collect();
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
@@ -189,7 +209,7 @@ fn socket(text: &str) -> Result<SocketAddr, String> {
             "an IP address of this machine is wanted, such as 0.0.0.0:7450 (names are not resolved here)"
         }
     };
-    Err(format!("'{shown}' is not an address: {why}"))
+    Err(format!("'{}' is not an address: {why}", shown(text)))
 }
 
 fn local_socket(text: &str) -> Result<ApiAddress, String> {
@@ -198,9 +218,9 @@ fn local_socket(text: &str) -> Result<ApiAddress, String> {
         return if path.starts_with('/') && path.len() <= 107 && !path.contains('\0') {
             Ok(ApiAddress::Unix(path.into()))
         } else {
-            let shown: String = text.chars().take(300).collect();
             Err(format!(
-                "'{shown}' is not a Unix socket: write unix:/ and an absolute path of at most 107 bytes"
+                "'{}' is not a Unix socket: write unix:/ and an absolute path of at most 107 bytes",
+                shown(text)
             ))
         };
     }
@@ -214,13 +234,10 @@ fn local_socket(text: &str) -> Result<ApiAddress, String> {
     ))
 }
 
-fn destination(value: &Value) -> Result<String, String> {
-    let Value::Text(text) = value else {
-        return Err(format!("{value} is {}, and host:port is wanted (in quotes)", value.kind()));
-    };
-    let shown: String = text.chars().take(300).collect();
-    check_destination(text).map_err(|why| format!("'{shown}' is not host:port: {why}"))?;
-    Ok(text.clone())
+fn destination(item: &Value) -> Result<String, String> {
+    let text = text_of(item, "host:port")?;
+    check_destination(text).map_err(|why| format!("'{}' is not host:port: {why}", shown(text)))?;
+    Ok(text.to_owned())
 }
 
 /// `host:port` with a port other than 0; the host is a name or an IP address (IPv6 in brackets). The error is half a sentence.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::Surroundings;
 use crate::check::{Checked, check};
-use crate::fields::{ENVIRONMENT, FIELDS, Field, Given, GivenByKey, Kind, NONE};
+use crate::fields::{FIELDS, Field, Given, GivenByKey, Kind};
 use crate::problem::{Origin, Problem, Problems};
-use crate::proxy::{self, Credentials, Except, Proxy};
+use crate::proxy::{self, Choice, Credentials, Except, Proxy};
 use crate::tree::Value;
 use crate::units;
 
@@ -287,6 +287,28 @@ impl Reader<'_> {
         }
     }
 
+    fn path_or_none(&mut self, key: &str) -> Result<Option<PathBuf>, Refused> {
+        match self.read(key).ok_or(Refused)? {
+            Checked::Text(value) => Ok(Some(value.into())),
+            Checked::None => Ok(None),
+            _ => unreachable!("{key} is a path or none in the table"),
+        }
+    }
+
+    fn hosts(&mut self, key: &str) -> Option<Vec<Except>> {
+        match self.read(key)? {
+            Checked::Hosts(value) => Some(value),
+            _ => unreachable!("{key} is a list of hosts in the table"),
+        }
+    }
+
+    fn proxy_choice(&mut self, key: &str) -> Option<Choice> {
+        match self.read(key)? {
+            Checked::Proxy(value) => Some(value),
+            _ => unreachable!("{key} is a proxy in the table"),
+        }
+    }
+
     fn socket(&mut self, key: &str) -> Option<SocketAddr> {
         match self.read(key)? {
             Checked::Socket(value) => Some(value),
@@ -325,34 +347,26 @@ impl Reader<'_> {
     }
 
     fn proxy(&mut self, environment: &BTreeMap<String, String>) -> Result<Option<Proxy>, Refused> {
-        let (url, except) = (self.text("proxy.url"), self.list("proxy.except"));
-        let directory = self.text("proxy.credentialsDirectory");
-        let (url, except, directory) =
-            (url.ok_or(Refused)?, except.ok_or(Refused)?, directory.ok_or(Refused)?);
-        let mut except: Vec<Except> = except.iter().filter_map(|text| Except::parse(text).ok()).collect();
-        let (text, origin) = match url.as_str() {
-            NONE => return Ok(None),
-            ENVIRONMENT => {
-                let Some((name, text)) = first_of(environment, ["HTTPS_PROXY", "https_proxy"]) else {
+        let (choice, except) = (self.proxy_choice("proxy.url"), self.hosts("proxy.except"));
+        let directory = self.path_or_none("proxy.credentialsDirectory");
+        let (choice, mut except, directory) = (choice.ok_or(Refused)?, except.ok_or(Refused)?, directory?);
+        let (address, given, origin) = match choice {
+            Choice::None => return Ok(None),
+            Choice::At(address) => (address, Credentials::None, self.origin("proxy.url")),
+            Choice::Environment => {
+                let Some((name, text)) = first_of(environment, proxy::HTTPS_VARIABLES) else {
                     return Ok(None);
                 };
-                if let Some((name, list)) = first_of(environment, ["NO_PROXY", "no_proxy"]) {
-                    let items = list.split([',', ' ']).filter(|item| !item.is_empty());
-                    for item in items {
+                let (address, given) = self.of_environment(name, proxy::parse_url(text))?;
+                if let Some((name, list)) = first_of(environment, proxy::EXCEPT_VARIABLES) {
+                    for item in list.split([',', ' ']).filter(|item| !item.is_empty()) {
                         except.push(self.of_environment(name, Except::parse(item))?);
                     }
                 }
-                (text.to_owned(), Origin::Environment(name.to_owned()))
+                (address, given, Origin::Environment(name.to_owned()))
             }
-            _ => (url, self.origin("proxy.url")),
         };
-        let is_of_environment = matches!(&origin, Origin::Environment(name) if !name.starts_with("SORCHA_"));
-        let parsed = proxy::parse_url(&text, is_of_environment);
-        let (address, given) = match &origin {
-            Origin::Environment(name) if is_of_environment => self.of_environment(name, parsed)?,
-            _ => parsed.map_err(|_| Refused)?,
-        };
-        let credentials = if directory == NONE { given } else { Credentials::Directory(directory.into()) };
+        let credentials = directory.map_or(given, Credentials::Directory);
         Ok(Some(Proxy { address, credentials, except, origin }))
     }
 

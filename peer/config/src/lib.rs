@@ -30,7 +30,7 @@ pub const CONFIG_VERSION: i64 = 1;
 pub const FILE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Variables that are read beside those that begin with `SORCHA_`: the first that is set and not empty of each kind.
-pub const VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"];
+pub const VARIABLES: [[&str; 2]; 2] = [proxy::HTTPS_VARIABLES, proxy::EXCEPT_VARIABLES];
 
 /// How strict the reading is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,38 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::check::{check_destination, is_host_name, shown};
+use crate::fields::{ENVIRONMENT, NONE};
 use crate::problem::Origin;
+
+/// Variables that name a proxy, and those who are dialled without it: the first that says something counts.
+pub(crate) const HTTPS_VARIABLES: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
+pub(crate) const EXCEPT_VARIABLES: [&str; 2] = ["NO_PROXY", "no_proxy"];
+
+/// What `proxy.url` says.
+pub(crate) enum Choice {
+    /// There is none.
+    None,
+    /// That of the environment, if any.
+    Environment,
+    /// The one at this `host:port`.
+    At(String),
+}
+
+impl Choice {
+    /// The error is a sentence about the text.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            NONE => Ok(Self::None),
+            ENVIRONMENT => Ok(Self::Environment),
+            _ if parts(text).1.is_some() => Err(format!(
+                "the proxy at '{}' is given with a name or a password: configuration is shown to others; put them in proxy.credentialsDirectory",
+                shown(parts(text).2)
+            )),
+            _ => parse_url(text).map(|(address, _)| Self::At(address)),
+        }
+    }
+}
 
 /// An HTTP proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +123,7 @@ impl Except {
     /// Reads `*`, an address, a block (`10.0.0.0/8`), a name with all below it (`example.org`), or only these (`.example.org`,
     /// `*.example.org`); each with a port or without. The error is a sentence about the text.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let refused = |why: &str| Err(format!("'{}' {why}", text.chars().take(300).collect::<String>()));
+        let refused = |why: &str| Err(format!("'{}' {why}", shown(text)));
         let all = |hosts| Ok(Self { hosts, port: None });
         if text == "*" {
             return all(Hosts::All);
@@ -124,7 +155,7 @@ impl Except {
         }
         let below = host.strip_prefix("*.").or(host.strip_prefix('.'));
         let name = below.unwrap_or(host).trim_end_matches('.').to_ascii_lowercase();
-        if !crate::check::is_host_name(&name) {
+        if !is_host_name(&name) {
             return refused(
                 "is no host: write a name, .name for all below it, an address, or a block of them",
             );
@@ -154,18 +185,11 @@ fn in_block(ip: IpAddr, block: IpAddr, bits: u32) -> bool {
     differing >= bits
 }
 
-/// Reads `http://host:port`, or `host:port` alone; with `name:password@` before the host only where that `may_hold` them.
+/// Reads `http://host:port`, or `host:port` alone; with `name:password@` before the host or without.
 /// The port is 80 where none is written. The error is a sentence about the text, without what may be a password.
-pub(crate) fn parse_url(text: &str, may_hold: bool) -> Result<(String, Credentials), String> {
-    let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let (user, host) = rest.rsplit_once('@').map_or((None, rest), |(user, host)| (Some(user), host));
-    let shown: String = host.chars().take(300).collect();
-    if user.is_some() && !may_hold {
-        return Err(format!(
-            "the proxy at '{shown}' is given with a name or a password: configuration is shown to others; put them in proxy.credentialsDirectory"
-        ));
-    }
+pub(crate) fn parse_url(text: &str) -> Result<(String, Credentials), String> {
+    let (scheme, user, host) = parts(text);
+    let shown = shown(host);
     match scheme.to_ascii_lowercase().as_str() {
         "http" => {}
         "https" | "socks4" | "socks5" | "socks5h" => {
@@ -178,7 +202,7 @@ pub(crate) fn parse_url(text: &str, may_hold: bool) -> Result<(String, Credentia
     let has_port =
         host.rsplit_once(':').is_some_and(|(host, _)| !host.starts_with('[') || host.ends_with(']'));
     let address = if has_port { host.to_owned() } else { format!("{host}:80") };
-    crate::check::check_destination(&address).map_err(|why| format!("'{shown}' is no proxy: {why}"))?;
+    check_destination(&address).map_err(|why| format!("'{shown}' is no proxy: {why}"))?;
     let Some(user) = user else { return Ok((address, Credentials::None)) };
     let (user, password) = user.split_once(':').unwrap_or((user, ""));
     match (decoded(user), decoded(password)) {
@@ -189,6 +213,14 @@ pub(crate) fn parse_url(text: &str, may_hold: bool) -> Result<(String, Credentia
             "the name or the password for the proxy at '{shown}' cannot be read: write name:password@, signs other than letters and digits as %XX"
         )),
     }
+}
+
+/// Scheme, `name:password` and host with port.
+fn parts(text: &str) -> (&str, Option<&str>, &str) {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let (user, host) = rest.rsplit_once('@').map_or((None, rest), |(user, host)| (Some(user), host));
+    (scheme, user, host)
 }
 
 /// Percent-decoded (RFC 3986 § 2.1), without control characters.
@@ -271,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_url_is_an_address_and_credentials() {
-        let read = |text| parse_url(text, true);
+        let read = parse_url;
         for text in ["http://proxy.example:3128", "HTTP://proxy.example:3128/", "proxy.example:3128"] {
             assert_eq!(read(text), Ok(("proxy.example:3128".into(), Credentials::None)));
         }
@@ -288,21 +320,22 @@ mod tests {
 
     #[test]
     fn a_wrong_url_is_refused_without_its_password() {
-        for (text, may_hold, said) in [
-            ("https://a:secret@p:1", true, "speaks http://"),
-            ("socks5://p:1", true, "speaks http://"),
-            ("ftp://p:1", true, "write http://host:port"),
-            ("http://p:0", true, "the port must be 1-65535"),
-            ("http://p:1/path", true, "the port must be 1-65535"),
-            ("http://", true, "is no proxy"),
-            ("http://a:%zz_secret@p:1", true, "as %XX"),
-            ("http://a:%0a_secret@p:1", true, "as %XX"),
-            ("http://:secret@p:1", true, "cannot be read"),
-            ("http://a:secret@p:1", false, "proxy.credentialsDirectory"),
+        for (text, said) in [
+            ("https://a:secret@p:1", "speaks http://"),
+            ("socks5://p:1", "speaks http://"),
+            ("ftp://p:1", "write http://host:port"),
+            ("http://p:0", "the port must be 1-65535"),
+            ("http://p:1/path", "the port must be 1-65535"),
+            ("http://", "is no proxy"),
+            ("http://a:%zz_secret@p:1", "as %XX"),
+            ("http://a:%0a_secret@p:1", "as %XX"),
+            ("http://:secret@p:1", "cannot be read"),
         ] {
-            let refused = parse_url(text, may_hold).expect_err(text);
+            let refused = parse_url(text).expect_err(text);
             assert!(refused.contains(said) && !refused.contains("secret"), "{text}: {refused}");
         }
+        let refused = Choice::parse("http://a:secret@p:1").err().expect("it holds a password");
+        assert!(refused.contains("proxy.credentialsDirectory") && !refused.contains("secret"), "{refused}");
     }
 
     #[test]

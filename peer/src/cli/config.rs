@@ -45,7 +45,7 @@ pub fn load_with_digest(file: &Path, name: Option<&str>, mode: Mode) -> Result<(
 fn surroundings(name: Option<&str>) -> Surroundings {
     let ours = |key: &str| {
         let is_ours = key.starts_with("SORCHA_") && !OWN_VARIABLES.contains(&key);
-        is_ours || sorcha_peer_config::VARIABLES.contains(&key)
+        is_ours || sorcha_peer_config::VARIABLES.as_flattened().contains(&key)
     };
     let mut environment: std::collections::BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
