@@ -36,13 +36,32 @@ fn apart() -> anyhow::Result<(Solo, Solo, u16)> {
     Ok((alice, bob, port))
 }
 
-fn await_rung(peer: &Solo, rung: &str) -> anyhow::Result<Duration> {
+/// How long it takes until a peer's link is on this rung.
+fn await_rung_within(peer: &Solo, rung: &str, limit: Duration) -> anyhow::Result<Duration> {
     let began = Instant::now();
-    wait::until(&format!("a link on the rung '{rung}'"), SETTLES, || {
+    wait::until(&format!("a link on the rung '{rung}'"), limit, || {
         link(peer).filter(|link| link["transport"] == rung)
     })
     .with_context(|| peer.log())?;
     Ok(began.elapsed())
+}
+
+fn await_rung(peer: &Solo, rung: &str) -> anyhow::Result<Duration> {
+    await_rung_within(peer, rung, SETTLES)
+}
+
+/// The same, and no longer than it may be until a link settles behind whatever is in the way.
+fn settle(peer: &Solo, rung: &str) -> anyhow::Result<Duration> {
+    let settled = await_rung(peer, rung)?;
+    ensure!(settled < Duration::from_secs(10), "it took {settled:?}");
+    Ok(settled)
+}
+
+/// The link of before stands, and has stood all the time.
+fn still_stands(peer: &Solo, before: &Value) -> anyhow::Result<Value> {
+    let now = link(peer).context("a link")?;
+    ensure!(now["linkedSinceUnixMs"] == before["linkedSinceUnixMs"], "it is another: {before} {now}");
+    Ok(now)
 }
 
 /// Each submits some, and both hold all of them.

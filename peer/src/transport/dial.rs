@@ -269,10 +269,7 @@ fn climb(inner: Arc<Inner>, address: Address, peer: PeerId, from: Rung) -> BoxFu
 async fn holds(inner: &Arc<Inner>, address: &Address) -> Result<bool, DialError> {
     let config = Arc::clone(&inner.tls.current().client);
     let connect = connector(inner, address, connect(inner, address).await?, config);
-    let tls = timeout(DIAL_WITHIN, connect())
-        .await
-        .map_err(|_| unfinished(address, "TLS took too long"))?
-        .map_err(|error| unfinished(address, Fault::of(&error).sentence()))?;
+    let tls = connect().await.map_err(|error| unfinished(address, Fault::of(&error).sentence()))?;
     let made = timeout(DIAL_WITHIN, http2::handshake(TokioExecutor::new(), TokioIo::new(tls)));
     let (requests, connection) = made
         .await

@@ -242,24 +242,21 @@ fn volumes(network: &Validated, pool: &Pool) -> Vec<Volume> {
         name: names::pool(&network.name, &pool.name),
         ..ConfigMapVolumeSource::default()
     };
-    let tls = SecretVolumeSource {
-        secret_name: Some(names::tls_secret(&network.name, &pool.name)),
+    let mut volumes = vec![
+        Volume { name: "config".to_owned(), config_map: Some(config), ..Volume::default() },
+        secret_volume("tls", &names::tls_secret(&network.name, &pool.name)),
+    ];
+    volumes.extend(proxy_credentials(network).map(|secret| secret_volume("proxy", secret)));
+    volumes
+}
+
+fn secret_volume(name: &str, secret: &str) -> Volume {
+    let secret = SecretVolumeSource {
+        secret_name: Some(secret.to_owned()),
         default_mode: Some(0o440),
         ..SecretVolumeSource::default()
     };
-    let mut volumes = vec![
-        Volume { name: "config".to_owned(), config_map: Some(config), ..Volume::default() },
-        Volume { name: "tls".to_owned(), secret: Some(tls), ..Volume::default() },
-    ];
-    if let Some(secret) = proxy_credentials(network) {
-        let secret = SecretVolumeSource {
-            secret_name: Some(secret.to_owned()),
-            default_mode: Some(0o440),
-            ..SecretVolumeSource::default()
-        };
-        volumes.push(Volume { name: "proxy".to_owned(), secret: Some(secret), ..Volume::default() });
-    }
-    volumes
+    Volume { name: name.to_owned(), secret: Some(secret), ..Volume::default() }
 }
 
 /// Requests default to the limit where that is lower, else to what a small network needs.

@@ -144,7 +144,7 @@ impl Bootstrap {
                 Found::Peer(peer) => Some(peer),
                 Found::Myself => Some(*me),
             },
-            failures: if seed.last_error.is_empty() { 0 } else { seed.retry.failures() },
+            failures: seed.retry.failures(),
             last_error: seed.last_error.clone(),
         };
         self.seeds.iter().map(view).collect()
